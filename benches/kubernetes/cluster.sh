@@ -5,7 +5,8 @@
 #   PORTOLAN_KUBERNETES=DIRECTORY benches/kubernetes/cluster.sh TARGET_DIRECTORY [measure.py's arguments]
 #
 # DIRECTORY/bin has kube-apiserver, -controller-manager, -scheduler, kubelet and kube-proxy, each also as .xz; TARGET_DIRECTORY has debug/portolan,
-# debug/portolan-kubernetes and tools/helm/helm. It needs docker.io, etcd-server, busybox-static, curl, conntrack, iptables, dnsmasq-base, gcc and jq.
+# debug/portolan-kubernetes and tools/helm/helm. It needs docker.io, etcd-server, busybox-static, curl, conntrack, iptables, dnsmasq-base, gcc, jq
+# and python3-yaml.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TARGET=$(realpath "$1")

@@ -11,10 +11,13 @@ import threading
 import time
 import urllib.request
 
+import yaml
+
 W, HOST, PORT = os.environ["W"], os.environ["HOST"], os.environ["P"]
 API = f"https://{HOST}:{PORT}"
 TOKEN = "a-token-of-the-cluster-of-the-benchmark"
-CHART = os.path.join(os.path.dirname(__file__), "../../packaging/helm/portolan")
+PACKAGING = os.path.join(os.path.dirname(__file__), "../../packaging")
+CHART = os.path.join(PACKAGING, "helm/portolan")
 TRIALS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 CONTEXT = ssl.create_default_context(cafile=f"{W}/ca.crt")
 PROCESSES = []
@@ -120,7 +123,7 @@ def slice_ready(line):
 def registry_event(line):
     event = json.loads(line)
     name = (event.get("endpoint") or {}).get("name")
-    return None if name not in ("web", "agented") else {"type": event["type"]}
+    return None if name not in ("web", "agented", "annotated") else {"type": event["type"]}
 
 
 def dotted_time(text):
@@ -162,9 +165,10 @@ def names():
 
 def install():
     wait("ready node", lambda: pod_ready(json.dumps({"type": "", "object": get("/api/v1/nodes/n1")}))["ready"])
-    for namespace in ("portolan", "demo", "dev"):
+    for namespace in ("portolan", "demo", "dev", "side"):
         create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-    create("/api/v1/namespaces/portolan/secrets", {"metadata": {"name": "portolan-token"}, "stringData": {"token": TOKEN}})
+    for namespace in ("portolan", "side"):
+        create(f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "portolan-token"}, "stringData": {"token": TOKEN}})
     os.makedirs(f"{W}/volume")
     # As a volume is with the fsGroup of the pod.
     os.chown(f"{W}/volume", 0, 65532)
@@ -174,7 +178,7 @@ def install():
     threading.Thread(target=names, daemon=True).start()
     began = time.time()
     run("helm", "install", "portolan", CHART, "--namespace", "portolan", "--set", "image.pullPolicy=Never",
-        "--set", "export.enabled=true,export.namespace=dev,export.lease=5s")
+        "--set", "export.enabled=true,export.namespace=dev,export.lease=5s,pods.enabled=true")
     registry = get("/api/v1/namespaces/portolan/services/portolan")["spec"]["clusterIP"]
     url = f"http://{registry}:7000"
     wait("registry", lambda: urllib.request.urlopen(url + "/readyz", timeout=1).status == 200)
@@ -182,14 +186,15 @@ def install():
     return url
 
 
-def pod(name, command, probe=None, labels=None):
+def pod(name, command, probe=None, labels=None, namespace="demo", annotations=None):
     spec = {"name": "main", "image": "tools:latest", "imagePullPolicy": "Never", "command": command,
             "env": [{"name": "PORTOLAN_REGISTRY_URL", "value": "http://portolan.portolan.svc:7000"}, {"name": "PORTOLAN_TOKEN", "value": TOKEN},
                     {"name": "HOME", "value": "/tmp"}]}
     if probe:
         spec["readinessProbe"] = probe
         spec["ports"] = [{"name": "http", "containerPort": 8000}]
-    create("/api/v1/namespaces/demo/pods", {"metadata": {"name": name, "labels": labels or {}}, "spec": {
+    metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
+    create(f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": {
         "terminationGracePeriodSeconds": 1, "enableServiceLinks": False, "containers": [spec]}})
 
 
@@ -267,6 +272,55 @@ def agented(url):
     figures("container of `portolan run` killed, to the slice", slice_)
 
 
+def sidecar(url):
+    """The same for a program that knows nothing of Portolan, with the sidecar of packaging/kubernetes/sidecar.yaml."""
+    create("/api/v1/namespaces/side/services", {"metadata": {"name": "web", "labels": {"portolan/import": "false"}}, "spec": {
+        "selector": {"app.kubernetes.io/name": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
+    slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/side/endpointslices?labelSelector=kubernetes.io/service-name%3Dweb"), slice_ready)
+    outside = Follower(lines_of("portolan", "--registry", url, "--scope", "side", "watch", "web", "--json"), registry_event)
+    with open(os.path.join(PACKAGING, "kubernetes/sidecar.yaml")) as file:
+        deployment = yaml.safe_load(file)
+    deployment["spec"]["replicas"] = 1
+    program = deployment["spec"]["template"]["spec"]["containers"][0]
+    program.update(image="tools:latest", imagePullPolicy="Never", command=["/bin/busybox", "httpd", "-f", "-p", "8000", "-h", "/www"],
+                   readinessProbe={"tcpSocket": {"port": 8000}, "periodSeconds": 1})
+    create("/apis/apps/v1/namespaces/side/deployments", deployment)
+    began, registry, slice_ = 0, [], []
+    for _ in range(3):
+        slices.wait(lambda it: it["ready"], began, 120)
+        outside.wait(lambda it: it["type"] in ("registered", "health"), began, 120)
+        time.sleep(3)
+        name = get("/api/v1/namespaces/side/pods?labelSelector=app.kubernetes.io/name%3Dweb")["items"][0]["metadata"]["name"]
+        began = time.time()
+        run("docker", "kill", "--signal", "KILL", container(name, "web"))
+        registry.append(outside.wait(lambda it: it["type"] == "deregistered", began) - began)
+        slice_.append(slices.wait(lambda it: not it["ready"], began) - began)
+        began = time.time()
+    figures("container beside a sidecar killed, to the watch outside", registry)
+    figures("container beside a sidecar killed, to the slice", slice_)
+
+
+def annotated(url):
+    """A pod without a Service, which the DaemonSet registers."""
+    pods = Follower(watch("/api/v1/namespaces/side/pods"), pod_ready)
+    outside = Follower(lines_of("portolan", "--registry", url, "--scope", "side", "watch", "annotated", "--json"), registry_event)
+    serve = "touch /tmp/ready; exec /bin/busybox httpd -f -p 8000 -h /www"
+    probe = {"exec": {"command": ["/bin/busybox", "test", "-f", "/tmp/ready"]}, "periodSeconds": 1}
+    pod("annotated", ["/bin/sh", "-c", serve], probe, namespace="side", annotations={"portolan/name": "annotated"})
+    outside.wait(lambda it: it["type"] == "registered", 0, 120)
+    id_ = container("annotated", "main")
+    found = {"ready": [], "not ready": []}
+    for trial in range(2 * TRIALS):
+        ready = trial % 2 == 1
+        began = time.time()
+        run("docker", "exec", id_, "/bin/busybox", "touch" if ready else "rm", "/tmp/ready")
+        at = pods.wait(lambda it: it["name"] == "annotated" and it["ready"] == ready, began)
+        kind = "registered" if ready else "deregistered"
+        found["ready" if ready else "not ready"].append(outside.wait(lambda it: it["type"] == kind, began) - at)
+    for what, values in found.items():
+        figures(f"annotated pod {what}, from the pod's status to the watch outside", values)
+
+
 def put(url, path, body=None):
     data = b"" if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -311,10 +365,12 @@ def main():
         url = install()
         readiness(url)
         agented(url)
+        sidecar(url)
+        annotated(url)
         laptop(url)
         kubernetes = run("docker", "ps", "--format", "{{.Names}}")
-        for process in ("import", "export"):
-            for line in [it for it in kubernetes.split() if it.startswith(f"k8s_{process}_")]:
+        for process in ("import", "export", "pods"):
+            for line in [it for it in kubernetes.split() if it.startswith(f"k8s_{process}_portolan-")]:
                 memory = run("docker", "exec", line, "/bin/busybox", "grep", "VmRSS", "/proc/1/status")
                 print(f"memory of the {process}: {memory.split()[1]} KiB", flush=True)
     finally:

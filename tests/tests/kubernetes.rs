@@ -6,6 +6,7 @@ mod failures;
 mod import;
 mod load;
 mod manifests;
+mod pods;
 mod strategy;
 
 use anyhow::{Context as _, Result, ensure};

@@ -82,4 +82,5 @@ mod tls;
 mod unique_names;
 mod watch;
 mod well_known_ports;
+mod while_listening;
 mod worktrees;

@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::output;
 
 /// The options that describe an endpoint.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EndpointArgs {
     /// Name of the service
     name: ServiceName,
@@ -44,6 +44,14 @@ pub(crate) struct EndpointArgs {
 // === impl EndpointArgs ===
 
 impl EndpointArgs {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
     /// Returns the registration that the options describe. Without `--host` it has the addresses that an agent
     /// would advertise, and a person is told if that is loopback only.
     pub(crate) async fn registration(self, context: &Context) -> Result<Registration, Failure> {

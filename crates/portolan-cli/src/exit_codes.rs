@@ -36,6 +36,7 @@ macro_rules! failures {
 
 failures! {
     AccessFileError => |_| Exit::Failed,
+    AgentError => agent_exit,
     AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
     AuditError => |_| Exit::Failed,
@@ -93,9 +94,16 @@ pub(crate) fn wait_failure(error: DiscoverError, name: &ServiceName, wait: Durat
 fn start_exit(error: &StartError) -> Exit {
     match error {
         StartError::Port(error) => allocator_exit(error),
-        StartError::Agent(AgentError::Registry(error)) => registry_exit(error),
-        StartError::Agent(AgentError::Invalid(_)) => Exit::Usage,
+        StartError::Agent(error) => agent_exit(error),
         StartError::Program { .. } => Exit::Child(error.exit_code()),
+        _ => Exit::Failed,
+    }
+}
+
+fn agent_exit(error: &AgentError) -> Exit {
+    match error {
+        AgentError::Registry(error) => registry_exit(error),
+        AgentError::Invalid(_) => Exit::Usage,
         _ => Exit::Failed,
     }
 }

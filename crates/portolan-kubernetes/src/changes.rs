@@ -2,7 +2,7 @@
 
 use kube::runtime::watcher::Event;
 
-use crate::objects::{EndpointSlice, Service};
+use crate::objects::{EndpointSlice, Pod, Service};
 
 /// A change, and the source that reports it.
 #[derive(Debug)]
@@ -17,4 +17,12 @@ pub(crate) struct SourceChange {
 pub(crate) enum ObjectChange {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
+}
+
+/// A change of a pod.
+#[derive(Debug)]
+pub(crate) struct PodChange {
+    /// The namespace of the source; `None` if it follows all of them.
+    pub(crate) namespace: Option<String>,
+    pub(crate) event: Event<Pod>,
 }

@@ -8,6 +8,7 @@ use portolan_core::TlsConfig;
 use crate::discover::Discover;
 use crate::export::Export;
 use crate::import::Import;
+use crate::pods::Pods;
 
 const AFTER_HELP: &str = "\
 The registry is that of `portolan`, whose options come before the word kubernetes: `portolan --registry URL kubernetes import`. \
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Shows services of the registry in the cluster as Services with endpoint slices, and follows them until a signal ends it
     #[command(after_help = crate::export::AFTER_HELP)]
     Export(Export),
+    /// Registers the pods that have annotations of Portolan, and follows them until a signal ends it
+    #[command(after_help = crate::pods::AFTER_HELP)]
+    Pods(Pods),
     /// Finds the ready endpoints of one Service
     Discover(Discover),
 }
@@ -61,7 +65,7 @@ impl Command {
     /// The log level without a flag: the output of a server is its log.
     pub(crate) fn default_level(&self) -> &'static str {
         match self {
-            Self::Import(_) | Self::Export(_) => "info",
+            Self::Import(_) | Self::Export(_) | Self::Pods(_) => "info",
             Self::Discover(_) => "error",
         }
     }

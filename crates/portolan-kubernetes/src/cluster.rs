@@ -119,7 +119,7 @@ pub(crate) fn remedy(error: &Error) -> Option<&'static str> {
             Some("renew the token of the kubeconfig or of the service account")
         }
         Error::Api(status) if status.code == 403 => Some(
-            "grant the rights in packaging/kubernetes/rbac.yaml, or name the namespaces that may be read with --namespace",
+            "grant the rights in packaging/kubernetes/rbac.yaml, or in pods.yaml for pods, or name the namespaces that may be read with --namespace",
         ),
         Error::Api(_) => None,
         Error::Auth(_) => Some("check the user of the kubeconfig"),

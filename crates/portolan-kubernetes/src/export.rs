@@ -26,11 +26,11 @@ use portolan_core::{Incarnation, IpNetwork, Remedy as _, Scope, ServiceName, par
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
+use crate::bridge::registry;
 use crate::changes::SourceChange;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::exit::{Exit, Failure};
 use crate::follow::{Sources, follow, version_of_slices};
-use crate::import::registry;
 use crate::objects::{PORTOLAN, SLICE_MANAGED_BY};
 use crate::shutdown::{self, ShutdownSignals};
 

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::changes::{ObjectChange, SourceChange};
+use crate::changes::{ObjectChange, PodChange, SourceChange};
 use crate::cluster::{Cluster, describe, remedy};
-use crate::objects::{EndpointSlice, Service};
+use crate::objects::{EndpointSlice, Pod, Service};
 
 /// The waits before a watch begins again: an API server restarts in two seconds.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -53,15 +53,41 @@ pub(crate) fn follow(
     cluster: Cluster,
     sources: Sources,
 ) -> impl Stream<Item = SourceChange> + Send {
-    let namespaces = match sources.namespaces.is_empty() {
-        true => vec![None],
-        false => sources.namespaces.iter().cloned().map(Some).collect(),
-    };
-    let watches = namespaces.into_iter().flat_map(move |namespace| {
+    let watches = each_of(&sources.namespaces).flat_map(|namespace| {
         let slices = slices(cluster.clone(), namespace.clone(), sources.slice_selector.clone());
         [services(cluster.client.clone(), namespace, &sources.selector), slices]
     });
-    stream::select_all(watches)
+    stream::select_all(watches.collect::<Vec<_>>())
+}
+
+/// Follows the pods of each namespace, or of all if there are none. The stream does not end.
+pub(crate) fn follow_pods(
+    client: &Client,
+    namespaces: &[String],
+    selector: &str,
+    node: Option<&str>,
+) -> impl Stream<Item = PodChange> + Send + use<> {
+    let mut config = Config::default().labels(selector);
+    if let Some(node) = node {
+        config = config.fields(&format!("spec.nodeName={node}"));
+    }
+    let watches = each_of(namespaces).map(|namespace| {
+        let api: Api<Pod> = match &namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        watch(api, "pods", namespace, config.clone(), |namespace, event| PodChange {
+            namespace,
+            event,
+        })
+    });
+    stream::select_all(watches.collect::<Vec<_>>())
+}
+
+/// The namespaces to follow; `None` stands for all of them.
+fn each_of(namespaces: &[String]) -> impl Iterator<Item = Option<String>> {
+    let all = namespaces.is_empty().then_some(None);
+    all.into_iter().chain(namespaces.iter().cloned().map(Some))
 }
 
 /// Waits until the API server says which version it serves.
@@ -90,7 +116,9 @@ fn services(
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    watch(api, "services", namespace, Config::default().labels(selector), ObjectChange::Service)
+    watch(api, "services", namespace, Config::default().labels(selector), |namespace, event| {
+        SourceChange { namespace, change: ObjectChange::Service(event) }
+    })
 }
 
 /// The version is asked again once it is not served any more, as after an upgrade of the cluster.
@@ -110,19 +138,23 @@ fn slices(
             None => Api::all_with(client, &resource),
         };
         let config = Config::default().labels(&selector);
-        watch(api, "endpointslices", namespace, config, ObjectChange::Slice)
+        watch(api, "endpointslices", namespace, config, |namespace, event| SourceChange {
+            namespace,
+            change: ObjectChange::Slice(event),
+        })
     });
     watches.boxed()
 }
 
-fn watch<K>(
+fn watch<K, C>(
     api: Api<K>,
     resource: &'static str,
     namespace: Option<String>,
     config: Config,
-    change: fn(Event<K>) -> ObjectChange,
-) -> BoxStream<'static, SourceChange>
+    change: fn(Option<String>, Event<K>) -> C,
+) -> BoxStream<'static, C>
 where
+    C: Send + 'static,
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Send + Sync,
 {
@@ -134,8 +166,7 @@ where
     let events = events.take_while(|event| std::future::ready(!is_unknown(event)));
     let changes = events.filter_map(move |event| {
         let event = reporter.checked(event);
-        let namespace = namespace.clone();
-        std::future::ready(event.map(|event| SourceChange { namespace, change: change(event) }))
+        std::future::ready(event.map(|event| change(namespace.clone(), event)))
     });
     changes.boxed()
 }

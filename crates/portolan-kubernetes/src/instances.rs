@@ -10,12 +10,16 @@ use portolan_core::{
 };
 
 use crate::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, MANAGED_BY, PORTOLAN, SLICE_MANAGED_BY,
-    Service, VERSION,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, IMPORT, MANAGED_BY, PORTOLAN,
+    SLICE_MANAGED_BY, Service, VERSION,
 };
+use crate::registrant::NODE;
 
 /// The protocols that the name of a port may say, as `http` or `http-admin`.
 const NAMED_PROTOCOLS: [&str; 3] = ["http", "https", "grpc"];
+
+/// The metadata entry with the pod of an instance.
+pub(crate) const POD: &str = "kubernetes.pod";
 
 /// How the objects of a cluster are named in the registry.
 #[derive(Debug, Clone)]
@@ -58,7 +62,7 @@ impl Naming {
         slices: impl Iterator<Item = &'a EndpointSlice>,
     ) -> BTreeMap<ServiceId, Registration> {
         let mut instances = BTreeMap::new();
-        if is_own(service.metadata.labels.as_ref(), MANAGED_BY) {
+        if is_own(service.metadata.labels.as_ref(), MANAGED_BY) || is_left_out(service) {
             return instances;
         }
         for slice in slices {
@@ -105,7 +109,7 @@ impl Naming {
         put(CLUSTER, self.cluster.as_str());
         put(NAMESPACE, namespace);
         if let Some(target) = target {
-            put("kubernetes.pod", &target.name);
+            put(POD, &target.name);
         }
         registration.incarnation = Some(self.incarnation());
         registration.initial_health = Some(HealthStatus::Passing);
@@ -157,11 +161,14 @@ fn protocol(service: &Service, port: &EndpointPort) -> Protocol {
     let of_service = service.spec.ports.iter().find(|it| it.name == port.name);
     let application = port.app_protocol.as_ref().or_else(|| of_service?.app_protocol.as_ref());
     // `kubernetes.io/h2c` is no scheme of a URL.
-    if let Some(protocol) = application.and_then(|text| text.to_ascii_lowercase().parse().ok()) {
-        return protocol;
-    }
-    let prefix = port.name.split('-').next().filter(|prefix| NAMED_PROTOCOLS.contains(prefix));
-    let transport = port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
+    let application = application.and_then(|text| text.to_ascii_lowercase().parse().ok());
+    application.unwrap_or_else(|| protocol_by_name(&port.name, port.protocol.as_deref()))
+}
+
+/// The protocol that the name of a port says, else its transport.
+pub(crate) fn protocol_by_name(name: &str, transport: Option<&str>) -> Protocol {
+    let prefix = name.split('-').next().filter(|prefix| NAMED_PROTOCOLS.contains(prefix));
+    let transport = transport.unwrap_or("TCP").to_ascii_lowercase();
     prefix.unwrap_or(&transport).parse().unwrap_or_default()
 }
 
@@ -181,12 +188,17 @@ fn metadata(endpoint: &Endpoint, ports: &[&EndpointPort], readiness: Readiness) 
             put(&format!("port.{name}"), &number.to_string());
         }
     }
-    for (key, value) in [("kubernetes.node", endpoint.node()), ("zone", endpoint.zone())] {
+    for (key, value) in [(NODE, endpoint.node()), ("zone", endpoint.zone())] {
         if let Some(value) = value {
             put(key, value);
         }
     }
     metadata
+}
+
+/// Whether somebody has said that the Service is not to be imported, as one whose pods are registered otherwise.
+fn is_left_out(service: &Service) -> bool {
+    label(service, IMPORT) == Some("false")
 }
 
 fn label<'a>(service: &'a Service, key: &str) -> Option<&'a str> {

@@ -3,6 +3,7 @@
 //! A program of its own, because a client of Kubernetes takes as long to build as the rest of Portolan. `portolan
 //! kubernetes` starts it, with the registry of its settings in the environment.
 
+mod bridge;
 mod changes;
 mod cli;
 mod cluster;
@@ -12,8 +13,13 @@ mod export;
 mod follow;
 mod import;
 mod instances;
+mod known;
 mod logging;
 mod objects;
+mod options;
+mod pods;
+mod registrant;
+mod registrar;
 mod shutdown;
 mod view;
 
@@ -52,6 +58,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         match command {
             Command::Import(import) => import.run().await,
             Command::Export(export) => export.run().await,
+            Command::Pods(pods) => pods.run().await,
             Command::Discover(discover) => discover.run(options.json).await,
         }
     })

@@ -2,9 +2,11 @@
 //! endpoint slices, and holds a tenth of the memory.
 
 mod endpoint_slice;
+mod pod;
 mod service;
 
 pub(crate) use endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice};
+pub(crate) use pod::{ContainerPort, Pod};
 pub(crate) use service::{Service, ServicePort};
 
 /// The label of a slice that names its Service.
@@ -18,6 +20,8 @@ pub(crate) const VERSION: &str = "app.kubernetes.io/version";
 /// The value of those labels of objects that Portolan has written.
 pub(crate) const PORTOLAN: &str = "portolan";
 
+/// The label of a Service that is not imported, with the value `false`.
+pub(crate) const IMPORT: &str = "portolan/import";
 /// The label of an object that names the exporter that has written it.
 pub(crate) const EXPORTER: &str = "portolan/exporter";
 /// The label of a slice whose Service has no address of its own.

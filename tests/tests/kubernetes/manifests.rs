@@ -9,11 +9,12 @@ use portolan_tests::{Process, TestEnv, etcd, http, isolated, wait_for};
 use serde_json::{Value, json};
 
 /// The version, the name and the path of each kind, in the namespace `portolan`.
-const KINDS: [(&str, &str, &str); 11] = [
+const KINDS: [(&str, &str, &str); 12] = [
     ("v1", "Namespace", "/api/v1/namespaces"),
     ("v1", "ServiceAccount", "/api/v1/namespaces/portolan/serviceaccounts"),
     ("v1", "Service", "/api/v1/namespaces/portolan/services"),
     ("apps/v1", "StatefulSet", "/apis/apps/v1/namespaces/portolan/statefulsets"),
+    ("apps/v1", "DaemonSet", "/apis/apps/v1/namespaces/portolan/daemonsets"),
     ("apps/v1", "Deployment", "/apis/apps/v1/namespaces/portolan/deployments"),
     // The API server of the tests, 1.20, has no `policy/v1`, which has the same members.
     (
@@ -47,8 +48,15 @@ const KINDS: [(&str, &str, &str); 11] = [
         "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan/rolebindings",
     ),
 ];
-const FILES: [&str; 5] =
-    ["registry.yaml", "registry-etcd.yaml", "import.yaml", "rbac.yaml", "export.yaml"];
+const FILES: [&str; 7] = [
+    "registry.yaml",
+    "registry-etcd.yaml",
+    "import.yaml",
+    "rbac.yaml",
+    "export.yaml",
+    "pods.yaml",
+    "sidecar.yaml",
+];
 const TOKEN: &str = "a-token-of-sixteen-bytes-or-more";
 
 fn objects(file: &str) -> Result<Vec<Value>> {

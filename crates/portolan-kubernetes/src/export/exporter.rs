@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::changes::{ObjectChange, SourceChange};
+use crate::known::Key;
 use crate::objects::{EndpointSlice, MANAGED_BY, SERVICE_NAME, Service};
-use crate::view::{Key, View};
+use crate::view::View;
 
 use super::instances::Instances;
 use super::lease::{ExporterLease, Holder};

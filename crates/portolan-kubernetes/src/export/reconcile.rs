@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changes::{ObjectChange, SourceChange};
+use crate::known::Key;
 use crate::objects::{EndpointSlice, MANAGED_BY, SLICE_MANAGED_BY, Service};
-use crate::view::{Key, View};
+use crate::view::View;
 
 use super::content::has_content;
 use super::plan::{Offered, Writer};

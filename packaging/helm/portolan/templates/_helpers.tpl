@@ -160,18 +160,83 @@ spec:
   {{- include "portolan.tokenVolume" . | nindent 2 }}
 {{- end -}}
 
-{{/* The Deployment of a bridge: (dict "context" . "component" name "replicas" n "arguments" list "resources" map) */}}
+{{/* The service account of a bridge, with the right to read these resources, everywhere or in some namespaces:
+     (dict "context" . "component" name "resources" list "groups" list "namespaces" list) */}}
+{{- define "portolan.reader" -}}
+{{- $context := .context -}}
+{{- $component := .component -}}
+{{- $namespaces := .namespaces -}}
+{{- $name := printf "%s-%s" (include "portolan.name" $context) $component -}}
+{{- $rules := list (dict "apiGroups" .groups "resources" .resources "verbs" (list "get" "list" "watch")) -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ $name }}
+  namespace: {{ $context.Release.Namespace }}
+  labels:
+    {{- include "portolan.labels" (list $context $component) | nindent 4 }}
+{{- if not $namespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ printf "%s-%s" $context.Release.Namespace $name }}
+  labels:
+    {{- include "portolan.labels" (list $context $component) | nindent 4 }}
+rules:
+{{- toYaml $rules | nindent 0 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ printf "%s-%s" $context.Release.Namespace $name }}
+  labels:
+    {{- include "portolan.labels" (list $context $component) | nindent 4 }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ printf "%s-%s" $context.Release.Namespace $name | quote }} }
+subjects:
+- { kind: ServiceAccount, name: {{ $name | quote }}, namespace: {{ $context.Release.Namespace | quote }} }
+{{- end }}
+{{- range $namespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $name }}
+  namespace: {{ . }}
+  labels:
+    {{- include "portolan.labels" (list $context $component) | nindent 4 }}
+rules:
+{{- toYaml $rules | nindent 0 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $name }}
+  namespace: {{ . }}
+  labels:
+    {{- include "portolan.labels" (list $context $component) | nindent 4 }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name | quote }} }
+subjects:
+- { kind: ServiceAccount, name: {{ $name | quote }}, namespace: {{ $context.Release.Namespace | quote }} }
+{{- end }}
+{{- end -}}
+
+{{/* The Deployment of a bridge, or without replicas its DaemonSet, whose pods know their node:
+     (dict "context" . "component" name "replicas" n "arguments" list "resources" map) */}}
 {{- define "portolan.bridge" -}}
 {{- $context := .context -}}
+{{- $isDeployment := hasKey . "replicas" -}}
 apiVersion: apps/v1
-kind: Deployment
+kind: {{ ternary "Deployment" "DaemonSet" $isDeployment }}
 metadata:
   name: {{ include "portolan.name" $context }}-{{ .component }}
   namespace: {{ $context.Release.Namespace }}
   labels:
     {{- include "portolan.labels" (list $context .component) | nindent 4 }}
 spec:
+  {{- if $isDeployment }}
   replicas: {{ .replicas }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "portolan.selector" (list $context .component) | nindent 6 }}
@@ -193,6 +258,10 @@ spec:
         - {{ . | quote }}
         {{- end }}
         env:
+        {{- if not $isDeployment }}
+        - name: PORTOLAN_KUBERNETES_NODE
+          valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
+        {{- end }}
         - name: PORTOLAN_REGISTRY_URL
           value: {{ include "portolan.url" $context }}
         - name: PORTOLAN_TOKEN_FILE

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::instances::Naming;
-use crate::view::Key;
+use crate::known::Key;
+use crate::registrant::Registrant;
 
 /// How many operations a request has, so that its body stays below the limit of the registry.
 const OPERATIONS: usize = 100;
@@ -26,11 +27,12 @@ const LOGGED_REFUSALS: usize = 5;
 pub(crate) struct Registrar {
     registry: RegistryClient,
     naming: Naming,
+    registrant: Registrant,
     /// The namespaces that are followed; empty for all.
     namespaces: Vec<String>,
     /// What is to be registered.
     desired: HashMap<ServiceId, Arc<Registration>>,
-    /// The instances of each Service.
+    /// The instances of each Service or pod.
     ids_of: HashMap<Key, BTreeSet<ServiceId>>,
     /// What the registry has, as far as is known.
     registered: HashMap<ServiceId, Arc<Registration>>,
@@ -50,10 +52,16 @@ pub(crate) struct Registrar {
 // === impl Registrar ===
 
 impl Registrar {
-    pub(crate) fn new(registry: RegistryClient, naming: Naming, namespaces: Vec<String>) -> Self {
+    pub(crate) fn new(
+        registry: RegistryClient,
+        naming: Naming,
+        registrant: Registrant,
+        namespaces: Vec<String>,
+    ) -> Self {
         Self {
             registry: registry.with_incarnation(naming.incarnation()),
             naming,
+            registrant,
             namespaces,
             desired: HashMap::new(),
             ids_of: HashMap::new(),
@@ -73,12 +81,12 @@ impl Registrar {
         self.next_attempt
     }
 
-    /// Sets the instances of a Service.
-    pub(crate) fn set(&mut self, service: &Key, instances: BTreeMap<ServiceId, Registration>) {
+    /// Sets the instances of a Service or a pod.
+    pub(crate) fn set(&mut self, object: &Key, instances: BTreeMap<ServiceId, Registration>) {
         let ids: BTreeSet<ServiceId> = instances.keys().cloned().collect();
         let before = match ids.is_empty() {
-            true => self.ids_of.remove(service),
-            false => self.ids_of.insert(service.clone(), ids.clone()),
+            true => self.ids_of.remove(object),
+            false => self.ids_of.insert(object.clone(), ids.clone()),
         };
         for gone in before.unwrap_or_default().difference(&ids) {
             self.desired.remove(gone);
@@ -253,7 +261,8 @@ impl Registrar {
 
     fn follows(&self, registration: &Registration) -> bool {
         let namespace = registration.metadata.get(NAMESPACE);
-        self.namespaces.is_empty()
-            || namespace.is_some_and(|it| self.namespaces.iter().any(|namespace| namespace == it))
+        let is_followed = self.namespaces.is_empty()
+            || namespace.is_some_and(|it| self.namespaces.iter().any(|namespace| namespace == it));
+        is_followed && self.registrant.has_written(registration)
     }
 }
