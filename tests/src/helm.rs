@@ -42,14 +42,45 @@ pub fn lint() -> Result<()> {
     Ok(())
 }
 
+/// Installs or upgrades the release `registry` of the chart in the namespace `portolan`, as `command` says.
+///
+/// # Errors
+/// Helm is missing, or the cluster refuses.
+pub fn apply(kubeconfig: &Path, command: &str, values: &[&str]) -> Result<()> {
+    let kubeconfig = kubeconfig.display().to_string();
+    let options = ["--namespace", "portolan", "--kubeconfig", &kubeconfig];
+    succeeded(&helm(&[command, "registry"], &options, values)?, command)
+}
+
+/// Removes the release.
+///
+/// # Errors
+/// Helm is missing, or the cluster refuses.
+pub fn uninstall(kubeconfig: &Path) -> Result<()> {
+    let mut helm = program()?;
+    helm.args(["uninstall", "registry", "--namespace", "portolan", "--kubeconfig"]).arg(kubeconfig);
+    succeeded(&helm.output()?, "uninstall")
+}
+
+fn succeeded(output: &Output, command: &str) -> Result<()> {
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "helm {command}: {error}");
+    Ok(())
+}
+
 fn helm(command: &[&str], options: &[&str], values: &[&str]) -> Result<Output> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/helm/portolan");
-    let mut helm = Command::new(programs::find_tool("helm", "helm", "cargo xtask programs")?);
+    let mut helm = program()?;
     helm.args(command).arg(chart).args(options);
-    // Nothing of the user's own repositories and plugins.
-    helm.env_clear().env("HOME", "/nonexistent");
     for value in values {
         helm.args(["--set", value]);
     }
     Ok(helm.output()?)
+}
+
+fn program() -> Result<Command> {
+    let mut helm = Command::new(programs::find_tool("helm", "helm", "cargo xtask programs")?);
+    // Nothing of the user's own repositories and plugins.
+    helm.env_clear().env("HOME", "/nonexistent");
+    Ok(helm)
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use latency::{Removal, kill, kill_events, print_latencies};
 
 mod compose;
+mod dependents;
 mod image;
 mod latency;
 mod random_failures;

@@ -7,6 +7,7 @@ mod import;
 mod load;
 mod manifests;
 mod pods;
+mod release;
 mod strategy;
 
 use anyhow::{Context as _, Result, ensure};
