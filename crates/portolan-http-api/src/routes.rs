@@ -1,12 +1,12 @@
 //! The route table.
 
 use axum::Router;
-use axum::middleware::{from_fn, map_response, map_response_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post, put};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
-use portolan_http::authorize;
+use portolan_http::AuthorizeLayer;
+use tower::util::MapResponseLayer;
 
 use crate::Api;
 use crate::resources::{
@@ -74,22 +74,27 @@ const fn open(
 
 /// Builds the router of the table.
 pub(crate) fn router(api: &Api) -> Router {
+    let own = api.clone();
+    let advertise = MapResponseLayer::new(move |response| servers::advertise(&own, response));
+    let no_cache = MapResponseLayer::new(no_cache);
     let add = |router: Router<Api>, route: &Route| {
         let handler = (route.handler)();
-        // A route layer does not apply to the 405 response, which needs no token.
-        let guard = |handler: MethodRouter<Api>| {
-            handler
-                .route_layer(map_response_with_state(api.clone(), servers::advertise))
-                .route_layer(from_fn(authorize))
+        // All at once: for each request, a layer clones what is below it. A route layer does not apply to the 405 response, which
+        // needs no token.
+        let handler = match route.guarded {
+            true => {
+                let layers = (no_cache.clone(), AuthorizeLayer::new(), advertise.clone());
+                handler.route_layer(layers)
+            }
+            false => handler.route_layer(no_cache.clone()),
         };
-        router.route(route.path, if route.guarded { guard(handler) } else { handler })
+        router.route(route.path, handler)
     };
-    let router = ROUTES.iter().fold(Router::new(), add);
-    router.layer(map_response(no_cache)).with_state(api.clone())
+    ROUTES.iter().fold(Router::new(), add).with_state(api.clone())
 }
 
 /// Makes caches revalidate every response: the state of a registry changes at any time.
-async fn no_cache(mut response: Response) -> Response {
+fn no_cache(mut response: Response) -> Response {
     let cache = response.headers_mut().entry(CACHE_CONTROL);
     cache.or_insert(NO_CACHE);
     response

@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use axum::Router;
-use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use portolan_http::{Authenticator, CredentialSource, Dialect, HttpLimits, RequestError};
-use portolan_http::{authorize, serve};
+use portolan_http::{AuthorizeLayer, Authenticator, CredentialSource, Dialect, HttpLimits, RequestError};
+use portolan_http::serve;
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_registry::{RegistryConfig, open};
@@ -15,7 +14,7 @@ fn toy() -> Dialect {
     let errors = |error: &RequestError| {
         (error.status(), format!("toy error {}", error.status().as_u16())).into_response()
     };
-    let secret = get(async || "treasure").route_layer(from_fn(authorize));
+    let secret = get(async || "treasure").route_layer(AuthorizeLayer::new());
     let panicking = get(async || -> &'static str { panic!("on purpose") });
     let router = Router::new().route("/toy/secret", secret).route("/toy/panic", panicking);
     let source = CredentialSource::Header("x-toy-token".parse().unwrap());

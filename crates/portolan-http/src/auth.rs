@@ -4,17 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use jiff::Timestamp;
 use portolan_access::digest;
 use tokio::sync::watch;
+use tracing::Span;
 use url::form_urlencoded;
 
-use crate::dialect::Errors;
 use crate::{AccessControl, Caller, ConnectionInfo, Evidence, Principal, RequestError, Standing};
 
 /// A place in a request where a client may put its token.
@@ -147,45 +144,25 @@ impl Authenticator {
         }
         Ok((principal, evidence))
     }
-}
 
-/// Attaches the principal to the request.
-pub(crate) async fn authenticate(
-    State(authenticator): State<Authenticator>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (mut head, body) = request.into_parts();
-    let (principal, evidence) = match authenticator.authenticate(&head) {
-        Ok(identified) => identified,
-        Err(error) => return Errors::from_extensions(&head.extensions).response(&error),
-    };
-    if let Some(grants) = principal.grants() {
-        let connection = ConnectionInfo::from_extensions(&head.extensions);
-        if let Err(error) = connection.state().identities().request(grants) {
-            return Errors::from_extensions(&head.extensions).response(&error);
+    /// Attaches the principal to a request.
+    pub(crate) fn attach(&self, head: &mut Parts) -> Result<(), RequestError> {
+        let (principal, evidence) = self.authenticate(head)?;
+        if let Some(grants) = principal.grants() {
+            let connection = ConnectionInfo::from_extensions(&head.extensions);
+            connection.state().identities().request(grants)?;
+            let connection = connection.of_identity(grants);
+            head.extensions.insert(connection);
         }
-        let connection = connection.of_identity(grants);
-        head.extensions.insert(connection);
-    }
-    let span = tracing::Span::current();
-    span.record("principal", principal.name());
-    if let Principal::Identity { credential, .. } = &principal {
-        span.record("credential", tracing::field::display(credential));
-    }
-    if principal != Principal::Unrestricted {
-        head.extensions.insert(evidence);
-    }
-    head.extensions.insert(principal);
-    next.run(Request::from_parts(head, body)).await
-}
-
-/// Middleware for routes that require authentication: answers 401 or 403 in the dialect's format
-/// if the principal is not authorized. Use with [`axum::middleware::from_fn`] as a route layer.
-pub async fn authorize(request: Request, next: Next) -> Response {
-    let principal = request.extensions().get().unwrap_or(&Principal::Anonymous);
-    match principal.authorize() {
-        Ok(()) => next.run(request).await,
-        Err(error) => Errors::from_extensions(request.extensions()).response(&error),
+        let span = Span::current();
+        span.record("principal", principal.name());
+        if let Principal::Identity { credential, .. } = &principal {
+            span.record("credential", tracing::field::display(credential));
+        }
+        if principal != Principal::Unrestricted {
+            head.extensions.insert(evidence);
+        }
+        head.extensions.insert(principal);
+        Ok(())
     }
 }

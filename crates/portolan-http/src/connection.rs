@@ -24,7 +24,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 use tracing::debug;
 
 use crate::dialect::Dispatch;
@@ -267,12 +266,11 @@ pub(crate) async fn serve(
             }
         }
         head.extensions.insert(extension.clone());
-        let router = dispatch.select(head.uri.path());
         let (body, is_read) = ReadBody::track(body);
-        let response = router.oneshot(http::Request::from_parts(head, body));
-        let (connection, begun) = (extension.clone(), Arc::clone(&begun));
+        let (dispatch, connection) = (dispatch.clone(), extension.clone());
+        let begun = Arc::clone(&begun);
         Either::Right(Box::pin(async move {
-            let mut response = response.await?;
+            let mut response = dispatch.respond(http::Request::from_parts(head, body)).await;
             begun.store(false, Ordering::Relaxed);
             if is_read.is_some_and(|it| !it.load(Ordering::Relaxed)) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,21 +1,20 @@
 //! API dialects: routes with their own error format, side by side on one listener.
 
-use std::any::Any;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, MatchedPath};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::extract::{Extension, MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, RETRY_AFTER};
 use http::request::Parts;
 use http::{Extensions, HeaderValue, Method, StatusCode, Uri};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::service_fn;
 
+use crate::middleware::{Responder, Routes};
 use crate::{
-    Authenticator, ConnectionInfo, HttpLimits, PreparedAnswers, RequestError, auth, middleware,
-    prepared,
+    Authenticator, ConnectionInfo, HttpLimits, PreparedAnswers, RequestError, prepared,
 };
 
 /// The error responses of a dialect, in its own format.
@@ -88,23 +87,23 @@ impl Dialect {
     /// without a listener: requests must have a [`ConnectionInfo`](crate::ConnectionInfo) as
     /// extension.
     pub fn into_router(self, limits: &HttpLimits) -> Router {
-        self.router
-            .fallback(not_found)
-            .method_not_allowed_fallback(method_not_allowed)
-            .layer(from_fn_with_state(self.authenticator, auth::authenticate))
-            .layer(CatchPanicLayer::custom(panic_response(self.errors.clone())))
-            .layer(from_fn(middleware::admit))
-            .layer(from_fn_with_state(limits.request, middleware::observe))
-            .layer(Extension(self.errors))
+        let responder = Arc::new(self.responder(limits, None));
+        Router::new().fallback_service(service_fn(move |request| {
+            let responder = Arc::clone(&responder);
+            async move { Ok::<_, Infallible>(responder.respond(request).await) }
+        }))
     }
 
-    /// Builds a router that answers every request with this error.
-    fn into_rejecting_router(self, limits: &HttpLimits, error: RequestError) -> Router {
-        let respond = async move |Extension(errors): Extension<Errors>| errors.response(&error);
-        Router::new()
-            .fallback(respond)
-            .layer(from_fn_with_state(limits.request, middleware::observe))
-            .layer(Extension(self.errors))
+    /// What answers the requests of the dialect: its router with everything around it, or this error.
+    fn responder(&self, limits: &HttpLimits, error: Option<RequestError>) -> Responder {
+        let router = || {
+            self.router.clone().fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+        };
+        let routes = match error {
+            None => Routes::Open(router(), self.authenticator.clone()),
+            Some(error) => Routes::Rejecting(error),
+        };
+        Responder { routes, errors: self.errors.clone(), limit: limits.request }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -120,14 +119,14 @@ impl fmt::Debug for Dialect {
 }
 
 /// Selects the dialect of each request.
-#[derive(Debug, Clone)]
-pub(crate) struct Dispatch(Arc<[(Dialect, Router)]>);
+#[derive(Clone)]
+pub(crate) struct Dispatch(Arc<[(Dialect, Responder)]>);
 
 // === impl Dispatch ===
 
 impl Dispatch {
     pub(crate) fn new(dialects: &[Dialect], limits: &HttpLimits) -> Self {
-        Self::with(dialects, |dialect| dialect.into_router(limits))
+        Self::with(dialects, |dialect| dialect.responder(limits, None))
     }
 
     /// Answers every request with this error, worded by its dialect.
@@ -138,19 +137,26 @@ impl Dispatch {
     ) -> Self {
         let dialects: Vec<_> =
             dialects.iter().map(|it| Dialect { prepared: None, ..it.clone() }).collect();
-        Self::with(&dialects, |dialect| dialect.into_rejecting_router(limits, error.clone()))
+        Self::with(&dialects, |dialect| dialect.responder(limits, Some(error.clone())))
     }
 
-    fn with(dialects: &[Dialect], build: impl Fn(Dialect) -> Router) -> Self {
+    fn with(dialects: &[Dialect], responder: impl Fn(&Dialect) -> Responder) -> Self {
         let mut dialects = dialects.to_vec();
         // Stable: of two dialects with the same prefix, the first one answers.
         dialects.sort_by_key(|dialect| std::cmp::Reverse(dialect.prefix.len()));
-        Self(dialects.into_iter().map(|dialect| (dialect.clone(), build(dialect))).collect())
+        let with_responder = |dialect: Dialect| {
+            let responder = responder(&dialect);
+            (dialect, responder)
+        };
+        Self(dialects.into_iter().map(with_responder).collect())
     }
 
-    /// Returns the router that answers requests for the path.
-    pub(crate) fn select(&self, path: &str) -> Router {
-        self.find(path).map(|(_, router)| router.clone()).unwrap_or_default()
+    /// Answers the request by the dialect of its path.
+    pub(crate) async fn respond(&self, request: Request) -> Response {
+        match self.find(request.uri().path()) {
+            Some((_, responder)) => responder.respond(request).await,
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
     }
 
     /// Answers the request, if its dialect has a prepared answer.
@@ -163,7 +169,7 @@ impl Dispatch {
         prepared::answer(dialect, request, connection)
     }
 
-    fn find(&self, path: &str) -> Option<&(Dialect, Router)> {
+    fn find(&self, path: &str) -> Option<&(Dialect, Responder)> {
         self.0.iter().find(|(dialect, _)| dialect.matches(path))
     }
 }
@@ -211,14 +217,4 @@ async fn method_not_allowed(
 ) -> Response {
     let route = route.as_str().to_owned();
     errors.response(&RequestError::MethodNotAllowed { method, route })
-}
-
-/// Logs the panic message, which the client must not see.
-fn panic_response(errors: Errors) -> impl Fn(Box<dyn Any + Send>) -> Response + Clone {
-    move |panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        tracing::error!(message = message.unwrap_or("unknown"), "Request handler panicked");
-        errors.response(&RequestError::Panicked)
-    }
 }

@@ -30,6 +30,7 @@
 
 mod access;
 mod auth;
+mod authorize;
 mod body;
 mod caller;
 mod clients;
@@ -52,7 +53,8 @@ mod write_timeout;
 
 pub(crate) use access::Evidence;
 pub use access::{AccessControl, Principal, Standing};
-pub use auth::{Authenticator, CredentialSource, authorize};
+pub use auth::{Authenticator, CredentialSource};
+pub use authorize::{Authorize, AuthorizeLayer};
 pub use body::LimitedBody;
 pub use caller::Caller;
 pub use clients::ClientLimits;

@@ -1,11 +1,15 @@
-//! The commit task: takes requests from the queue and commits them to the store, several at a time.
+//! Takes requests from the queue, commits them to the store, several at a time, and lets the view follow the feed in between.
+//!
+//! All in one task: what a store in this process commits is in the view when the caller is answered, so that nobody waits for it.
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, poll};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +25,8 @@ const CONCURRENT_COMMITS: usize = 64;
 /// How many requests are taken from the queue and not finished. A request beyond it waits in the
 /// queue, and its caller if that is full too.
 const SCHEDULED: usize = 1024;
+/// How many requests are answered together. Their changes are in the view with one update.
+const ANSWERED_TOGETHER: usize = 64;
 /// How long a commit may take before it counts as failed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long before the caller's deadline a commit counts as failed, so that the caller learns why.
@@ -34,10 +40,20 @@ pub(crate) struct Committer {
     store: Arc<dyn Store>,
     queue: mpsc::Receiver<Request>,
     schedule: Schedule<Request>,
-    running: FuturesUnordered<BoxFuture<'static, (Ticket, u64)>>,
+    running: FuturesUnordered<BoxFuture<'static, (Ticket, Answer)>>,
+    /// What the callers learn once the view has had a chance to show it.
+    answers: Vec<Answer>,
     recorder: Recorder,
     /// The greatest index of all receipts.
     index: u64,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+struct Answer {
+    /// `None` if the caller has stopped waiting.
+    receipt: Option<Receipt>,
+    reply: oneshot::Sender<Receipt>,
 }
 
 /// Commands to be committed.
@@ -61,63 +77,104 @@ impl Committer {
         recorder: Recorder,
     ) -> Self {
         let (schedule, running) = (Schedule::new(), FuturesUnordered::new());
-        Self { store, queue, schedule, running, recorder, index: 0 }
+        Self { store, queue, schedule, running, answers: Vec::new(), recorder, index: 0 }
     }
 
-    /// Commits until the shutdown, or until every handle is dropped, then drains for a bounded time.
-    /// Returns the index that the view must reach to show everything that was committed.
-    pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> u64 {
+    /// Commits until the shutdown, or until every handle is dropped, then drains for a bounded time. Meanwhile, lets the view
+    /// follow the feed. Returns the index that the view must reach to show everything that was committed.
+    pub(crate) async fn run(
+        mut self,
+        mut feed: Pin<&mut impl Future<Output = Infallible>>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> u64 {
         let mut shutdown = pin!(shutdown);
         let open = async {
             tokio::select! {
                 biased;
                 () = &mut shutdown => {}
-                () = self.commit_all() => {}
+                () = self.commit_all(feed.as_mut()) => {}
             }
         };
         open.await;
         self.queue.close();
-        if timeout(DRAIN, self.commit_all()).await.is_err() {
+        if timeout(DRAIN, self.commit_all(feed)).await.is_err() {
             warn!(unfinished = self.schedule.len(), "Commits cut off by the shutdown");
         }
         self.index
     }
 
     /// Commits until the queue is closed and everything in it is committed. Cancel-safe.
-    async fn commit_all(&mut self) {
+    async fn commit_all(&mut self, mut feed: Pin<&mut impl Future<Output = Infallible>>) {
         let mut open = true;
         while open || self.schedule.len() > 0 {
             tokio::select! {
-                Some((ticket, index)) = self.running.next() => {
+                Some((ticket, answer)) = self.running.next() => {
                     self.schedule.finish(ticket);
-                    self.index = self.index.max(index);
+                    self.answers.push(answer);
                 }
-                request = self.queue.recv(), if open && self.schedule.len() < SCHEDULED => {
-                    match request {
-                        Some(request) => self.schedule(request),
-                        None => open = false,
-                    }
-                }
+                request = self.queue.recv(), if open && self.has_room() => match request {
+                    Some(request) => self.begin(request).await,
+                    None => open = false,
+                },
+                never = feed.as_mut() => match never {},
+            }
+            while self.has_room()
+                && let Ok(request) = self.queue.try_recv()
+            {
+                self.begin(request).await;
             }
             while self.running.len() < CONCURRENT_COMMITS
                 && let Some((ticket, request)) = self.schedule.start()
             {
-                let committed = commit(Arc::clone(&self.store), request, self.recorder.clone());
-                self.running.push(Box::pin(async move { (ticket, committed.await) }));
+                let commit = self.commit(request);
+                self.running.push(Box::pin(async move { (ticket, commit.await) }));
+            }
+            if let Poll::Ready(never) = poll!(feed.as_mut()) {
+                match never {}
+            }
+            self.answer();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.schedule.len() < SCHEDULED && self.answers.len() < ANSWERED_TOGETHER
+    }
+
+    /// Commits a request at once if the store need not wait, and if no other request with one of its ids is unfinished.
+    async fn begin(&mut self, request: Request) {
+        let ids: Vec<_> = request.commands.iter().map(Command::id).collect();
+        if self.running.len() >= CONCURRENT_COMMITS || !self.schedule.is_free(&ids) {
+            return self.schedule.push(ids, request);
+        }
+        let mut commit = Box::pin(self.commit(request));
+        match poll!(commit.as_mut()) {
+            Poll::Ready(answer) => self.answers.push(answer),
+            Poll::Pending => {
+                let ticket = self.schedule.lock(ids);
+                self.running.push(Box::pin(async move { (ticket, commit.await) }));
             }
         }
     }
 
-    fn schedule(&mut self, request: Request) {
-        self.schedule.push(request.commands.iter().map(Command::id).collect(), request);
+    fn commit(&self, request: Request) -> impl Future<Output = Answer> + Send + 'static {
+        commit(Arc::clone(&self.store), request, self.recorder.clone())
+    }
+
+    fn answer(&mut self) {
+        for Answer { receipt, reply } in self.answers.drain(..) {
+            let Some(receipt) = receipt else { continue };
+            self.index = self.index.max(receipt.index);
+            // The caller may have stopped waiting.
+            _ = reply.send(receipt);
+        }
     }
 }
 
-/// Commits a request, records what it changed and replies. Returns the receipt's index.
-async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> u64 {
+/// Commits a request and records what it changed.
+async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> Answer {
     let Request { commands, origin, span, deadline, reply } = request;
     if deadline <= Instant::now() {
-        return 0;
+        return Answer { receipt: None, reply };
     }
     let start = Instant::now();
     let before: Vec<_> = commands.iter().map(|command| recorder.before(command)).collect();
@@ -141,8 +198,5 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
             }
         }
     });
-    let index = receipt.index;
-    // The caller may have stopped waiting.
-    _ = reply.send(receipt);
-    index
+    Answer { receipt: Some(receipt), reply }
 }

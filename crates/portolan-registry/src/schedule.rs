@@ -40,8 +40,22 @@ impl<T> Schedule<T> {
         self.entries.len()
     }
 
+    /// Whether no item that has not finished has one of these ids.
+    pub(crate) fn is_free(&self, ids: &[ServiceId]) -> bool {
+        self.locks.is_empty() || !ids.iter().any(|id| self.locks.contains_key(id))
+    }
+
     /// Adds an item. All its ids are queued for at once, so items cannot deadlock.
-    pub(crate) fn push(&mut self, mut ids: Vec<ServiceId>, item: T) {
+    pub(crate) fn push(&mut self, ids: Vec<ServiceId>, item: T) {
+        self.add(ids, Some(item));
+    }
+
+    /// Locks ids that are [free](Self::is_free), for an item that runs already.
+    pub(crate) fn lock(&mut self, ids: Vec<ServiceId>) -> Ticket {
+        self.add(ids, None)
+    }
+
+    fn add(&mut self, mut ids: Vec<ServiceId>, item: Option<T>) -> Ticket {
         ids.sort_unstable();
         ids.dedup();
         let ticket = Ticket(self.next);
@@ -52,10 +66,11 @@ impl<T> Schedule<T> {
             blocked += usize::from(!queue.is_empty());
             queue.push_back(ticket);
         }
-        if blocked == 0 {
+        if blocked == 0 && item.is_some() {
             self.ready.push_back(ticket);
         }
-        self.entries.insert(ticket, Entry { item: Some(item), ids, blocked });
+        self.entries.insert(ticket, Entry { item, ids, blocked });
+        ticket
     }
 
     /// Takes the next item that may run. Its ids stay locked until it finishes.

@@ -1,4 +1,4 @@
-//! The task behind a registry: runs the commit task, the feed task and the store's maintenance.
+//! The task behind a registry: commits, lets the view follow the feed, and runs the store's maintenance.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,30 +36,28 @@ pub struct RegistryTask {
 impl RegistryTask {
     /// Runs the registry until the shutdown, or until every handle is dropped. Commands that were
     /// accepted by then are committed and answered; what takes longer than 0.75 s is cut off.
-    ///
-    /// # Panics
-    ///
-    /// If the feed task panics.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let Self { store, feed, queue, updater, recorder } = self;
         let mut progress = updater.progress();
-        let mut feed = AbortOnDropHandle::new(tokio::spawn(updater.run(feed)));
+        let mut feed = Box::pin(updater.run(feed));
         let (maintained, maintenance) = (Arc::clone(&store), recorder.clone());
         let maintenance = AbortOnDropHandle::new(tokio::spawn(async move {
             maintained.maintain(maintenance).await;
         }));
-        let index = tokio::select! {
-            index = Committer::new(Arc::clone(&store), queue, recorder).run(shutdown) => index,
-            Err(error) = &mut feed => std::panic::resume_unwind(error.into_panic()),
+        let committer = Committer::new(Arc::clone(&store), queue, recorder);
+        let index = committer.run(feed.as_mut(), shutdown).await;
+        let caught_up = async {
+            tokio::select! {
+                _ = progress.wait_for(|progress| progress.index >= index) => {}
+                never = &mut feed => match never {},
+            }
         };
-        let caught_up = timeout(CATCH_UP, progress.wait_for(|progress| progress.index >= index));
-        if caught_up.await.is_err() {
+        if timeout(CATCH_UP, caught_up).await.is_err() {
             warn!("View did not show the last commits before the shutdown");
         }
-        for task in [feed, maintenance] {
-            task.abort();
-            _ = task.await;
-        }
+        drop(feed);
+        maintenance.abort();
+        _ = maintenance.await;
         // If it is cut off, its lease ends.
         _ = timeout(LEAVE, store.leave()).await;
     }

@@ -1,5 +1,6 @@
-//! The feed task: applies what the store has committed to the view, and nothing else does.
+//! The feed: applies what the store has committed to the view, and nothing else does.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,12 +58,17 @@ impl ViewUpdater {
     }
 
     /// Applies the feed to the view, for ever.
-    pub(crate) async fn run(self, mut feed: Box<dyn Feed>) {
+    pub(crate) async fn run(self, mut feed: Box<dyn Feed>) -> Infallible {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST).jitter(0.2);
         loop {
             match feed.next().await {
                 Ok(update) => {
                     self.apply(&update);
+                    if self.view.has_watches() {
+                        // So that the writers' answers do not wait for a thousand watches.
+                        tokio::task::yield_now().await;
+                        self.view.wake(&update.committed);
+                    }
                     backoff.reset();
                 }
                 Err(error) => {
@@ -82,8 +88,6 @@ impl ViewUpdater {
         let progress = Progress { index: update.index, feed: FeedState::Live, loaded: true };
         self.progress.send_replace(progress);
         self.freshness.reach(update.index);
-        // Last, so that the writer's answer does not wait for a thousand watches.
-        self.view.wake(&update.committed);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The view: an index in memory of the current state and the recent history, which serves reads.
 //!
-//! Built from the feed of the store alone. Readers share a lock that the feed task holds only while
+//! Built from the feed of the store alone. Readers share a lock that the feed holds only while
 //! it applies an update, so that a lookup and its revision are consistent. Reads never wait for the
 //! queue, the store or a timer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, matches_any};
@@ -36,6 +37,8 @@ pub(crate) struct View {
     complete_at: Instant,
     /// The memory of kept answers.
     budget: Budget,
+    /// The number of watches.
+    watches: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,7 @@ enum Phase {
     /// The store has not delivered its state yet.
     Loading,
     Open,
-    /// The feed task has ended.
+    /// The feed has ended.
     Closed,
 }
 
@@ -84,10 +87,10 @@ impl View {
             gaps: Vec::new(),
             all_services: Waiters::default(),
         });
-        Self { state, complete_at, budget: Budget::default() }
+        Self { state, complete_at, budget: Budget::default(), watches: AtomicUsize::new(0) }
     }
 
-    // --- writes, by the feed task
+    // --- writes, by the feed
 
     /// Applies what the store has committed. Returns the services whose number of critical instances changed. The watches are
     /// to be [woken](Self::wake) then.
@@ -96,6 +99,11 @@ impl View {
         let mut state = self.state.write();
         committed.iter().for_each(|committed| state.apply(committed, &mut unhealthy));
         unhealthy
+    }
+
+    /// Whether there are watches to be woken. One that begins later reads what was applied.
+    pub(crate) fn has_watches(&self) -> bool {
+        self.watches.load(Ordering::Relaxed) > 0
     }
 
     /// Wakes the watches that what was applied concerns. Under a shared lock, so that they can read.

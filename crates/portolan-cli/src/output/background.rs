@@ -17,10 +17,19 @@ use tokio::time::Instant;
 
 use super::live;
 
-/// How many texts wait for each output, of a command that prints what its programs print.
-pub(crate) const FEW: usize = 16;
-/// The same of a server, whose log must not lose lines in a burst of requests. A line has some hundred bytes.
-pub(crate) const MANY: usize = 4096;
+/// How much output is expected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Volume {
+    /// How many texts wait for each output.
+    queue: usize,
+    /// How long messages are collected before they are written. A thread that is woken for each line costs more than the line.
+    collect: Duration,
+}
+
+/// The output of a command that prints what its programs print.
+pub(crate) const FEW: Volume = Volume { queue: 16, collect: Duration::ZERO };
+/// That of a server, whose log must not lose lines in a burst of requests. A line has some hundred bytes.
+pub(crate) const MANY: Volume = Volume { queue: 4096, collect: Duration::from_millis(1) };
 /// How many bytes of messages are written at once.
 const BATCH: usize = 64 * 1024;
 /// The time after which a pending write says that nobody reads.
@@ -67,11 +76,11 @@ pub(crate) enum Latest {
     Line(String),
 }
 
-/// From now on nothing that is printed blocks its caller. So many texts wait for each output. `shared` if both outputs are one
+/// From now on nothing that is printed blocks its caller. `shared` if both outputs are one
 /// terminal with a live text.
-pub(crate) fn start(shared: bool, queue: usize) -> io::Result<()> {
-    let out = Lane::start("stdout", queue)?;
-    let err = if shared { out.clone() } else { Lane::start("stderr", queue)? };
+pub(crate) fn start(shared: bool, volume: Volume) -> io::Result<()> {
+    let out = Lane::start("stdout", volume)?;
+    let err = if shared { out.clone() } else { Lane::start("stderr", volume)? };
     _ = OUTPUTS.set(Outputs { out, err });
     Ok(())
 }
@@ -157,12 +166,12 @@ pub(crate) fn finish(limit: Duration) {
 // === impl Lane ===
 
 impl Lane {
-    fn start(name: &str, queue: usize) -> io::Result<Self> {
+    fn start(name: &str, Volume { queue, collect }: Volume) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(queue);
         let state = Arc::new(Mutex::new(State::default()));
         let lane = Self { queue, state: state.clone() };
         // The process ends without it: it may be blocked for ever.
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || write(&jobs, &state))?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || write(&jobs, collect, &state))?;
         Ok(lane)
     }
 
@@ -207,9 +216,12 @@ impl Job {
 }
 
 /// Takes the next job, with the messages behind it if it is one. The other job is what came after them.
-fn take(jobs: &Receiver<Job>) -> Option<(Job, Option<Job>)> {
+fn take(jobs: &Receiver<Job>, collect: Duration) -> Option<(Job, Option<Job>)> {
     let mut job = jobs.recv().ok()?;
     let Job::Above(text) = &mut job else { return Some((job, None)) };
+    if !collect.is_zero() {
+        std::thread::sleep(collect);
+    }
     while text.len() < BATCH {
         match jobs.try_recv() {
             Ok(Job::Above(more)) => text.extend(more),
@@ -220,9 +232,11 @@ fn take(jobs: &Receiver<Job>) -> Option<(Job, Option<Job>)> {
     Some((job, None))
 }
 
-fn write(jobs: &Receiver<Job>, state: &Mutex<State>) {
+fn write(jobs: &Receiver<Job>, collect: Duration, state: &Mutex<State>) {
     let mut next = None;
-    while let Some((job, behind)) = next.take().map(|job| (job, None)).or_else(|| take(jobs)) {
+    while let Some((job, behind)) =
+        next.take().map(|job| (job, None)).or_else(|| take(jobs, collect))
+    {
         next = behind;
         state.lock().pending_since = Some(Instant::now());
         let dropped = std::mem::take(&mut state.lock().dropped);

@@ -1,6 +1,5 @@
 //! The header with the URLs of all servers over the same store, from which clients learn them.
 
-use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
 use portolan_core::SERVERS_HEADER;
@@ -11,7 +10,7 @@ use crate::Api;
 const MAX_SERVERS: usize = 16;
 
 /// Adds the header to a response that is not an error, if any server advertises a URL.
-pub(crate) async fn advertise(State(api): State<Api>, mut response: Response) -> Response {
+pub(crate) fn advertise(api: &Api, mut response: Response) -> Response {
     let urls = api.registry().server_urls(MAX_SERVERS);
     if urls.is_empty() || !response.status().is_success() {
         return response;

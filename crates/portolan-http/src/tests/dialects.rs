@@ -4,7 +4,6 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use tower::ServiceExt;
 
 use super::support::plain;
 use crate::dialect::Dispatch;
@@ -23,7 +22,7 @@ async fn send(dispatch: &Dispatch, method: &str, path: &str) -> (u16, String) {
     let request =
         Request::builder().method(method).uri(path).header("host", "localhost").extension(info);
     let request = request.body(Body::empty()).unwrap();
-    let response = dispatch.select(path).oneshot(request).await.unwrap();
+    let response = dispatch.respond(request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())

@@ -1,6 +1,7 @@
 //! Reads of watches: the events since a revision, or a snapshot if the history does not have them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use portolan_core::{
     Change, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName, matches_any,
@@ -32,6 +33,7 @@ impl View {
     /// Registers a waiter, which is woken by every change that the filter matches.
     pub(crate) fn subscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
         let mut state = self.state.write();
+        self.watches.fetch_add(1, Ordering::Relaxed);
         match filter.names.is_empty() {
             true => state.all_services.add(waiter),
             false => filter.names.iter().for_each(|name| state.service(name).waiters.add(waiter)),
@@ -41,6 +43,7 @@ impl View {
     /// Removes a waiter.
     pub(crate) fn unsubscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
         let mut state = self.state.write();
+        self.watches.fetch_sub(1, Ordering::Relaxed);
         state.all_services.remove(waiter);
         for name in &filter.names {
             state.service(name).waiters.remove(waiter);
