@@ -160,7 +160,8 @@ impl Registry {
         command: Command,
         origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let outcome = self.apply(vec![command], origin).await.pop();
+        command.check_origin(&origin)?;
+        let outcome = self.apply_checked(vec![command], origin).await.pop();
         outcome.unwrap_or(Err(RegistryError::Closed))
     }
 
