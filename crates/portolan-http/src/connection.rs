@@ -53,23 +53,23 @@ pub(crate) struct ConnectionTimes {
 /// The connection of a request, as an extension of the request. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
-    origin: Arc<Origin>,
+    connection: Arc<Connection>,
     /// The host of the client: behind a trusted proxy, not that of the peer.
     client: IpAddr,
     /// The identity of the client, if its rights are limited.
     grants: Option<Arc<Grants>>,
+}
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    /// The user of this host whose connection it is, once it was asked for.
+    user: OnceLock<Option<u32>>,
     state: HttpState,
     shutdown: CancellationToken,
     /// None of a connection that is rejected.
     slot: Option<Arc<Slot>>,
-}
-
-/// The other end of a connection.
-#[derive(Debug)]
-struct Origin {
-    peer: Peer,
-    /// The user of this host whose connection it is, once it was asked for.
-    user: OnceLock<Option<u32>>,
 }
 
 /// The body of a response, and the place of its connection until it is sent.
@@ -98,32 +98,31 @@ pub struct StreamPermit {
 impl ConnectionInfo {
     /// Creates the information that [`serve`](crate::serve) attaches to every request.
     pub fn new(peer: Peer, state: impl Into<HttpState>, shutdown: CancellationToken) -> Self {
-        let client = peer.host();
-        Self {
-            origin: Arc::new(Origin { peer, user: OnceLock::new() }),
-            client,
-            grants: None,
-            state: state.into(),
-            shutdown,
-            slot: None,
-        }
+        Self::of_slot(peer, state.into(), shutdown, None)
     }
 
     /// The same, of an admitted connection.
-    pub(crate) fn with_slot(self, slot: Arc<Slot>) -> Self {
-        Self { slot: Some(slot), ..self }
+    pub(crate) fn of_slot(
+        peer: Peer,
+        state: HttpState,
+        shutdown: CancellationToken,
+        slot: impl Into<Option<Arc<Slot>>>,
+    ) -> Self {
+        let (client, user, slot) = (peer.host(), OnceLock::new(), slot.into());
+        let connection = Arc::new(Connection { peer, user, state, shutdown, slot });
+        Self { connection, client, grants: None }
     }
 
     /// Says that the whole request has arrived.
     pub(crate) fn received(&self) {
-        if let Some(slot) = &self.slot {
+        if let Some(slot) = &self.connection.slot {
             slot.received();
         }
     }
 
     /// Returns a body that says when it is sent.
     fn until_sent(&self, body: Body) -> Body {
-        match &self.slot {
+        match &self.connection.slot {
             Some(slot) => Body::new(UntilSent { body, slot: Arc::clone(slot) }),
             None => body,
         }
@@ -131,13 +130,13 @@ impl ConnectionInfo {
 
     /// Returns the other end of the connection.
     pub fn peer(&self) -> &Peer {
-        &self.origin.peer
+        &self.connection.peer
     }
 
     /// Returns the user of this host whose process has made the connection; `None` if it is on another host, or if the system does not
     /// say. It costs a system call the first time.
     pub(crate) fn user(&self) -> Option<u32> {
-        *self.origin.user.get_or_init(|| match self.peer() {
+        *self.connection.user.get_or_init(|| match self.peer() {
             Peer::Unix { uid, .. } => Some(*uid),
             Peer::Tcp { remote, local } | Peer::Certified { remote, local, .. } => {
                 connected_user(*remote, (*local)?)
@@ -148,7 +147,7 @@ impl ConnectionInfo {
     /// The names in the certificate of the client itself: a proxy's does not count for its clients.
     pub(crate) fn certificate(&self) -> Option<Arc<[String]>> {
         match self.peer() {
-            Peer::Certified { names, .. } if !self.state.is_trusted_proxy(self.peer().host()) => {
+            Peer::Certified { names, .. } if !self.state().is_trusted_proxy(self.peer().host()) => {
                 Some(Arc::clone(names))
             }
             _ => None,
@@ -157,7 +156,7 @@ impl ConnectionInfo {
 
     /// Returns the limits of the server.
     pub fn limits(&self) -> &HttpLimits {
-        self.state.limits()
+        self.state().limits()
     }
 
     /// Reserves memory for a response, until the permit is dropped.
@@ -167,10 +166,10 @@ impl ConnectionInfo {
     /// [`RequestError::NoMemory`] if responses to this client, or to all, take too much; [`RequestError::TooMany`] if those to its
     /// identity do.
     pub fn reserve(&self, bytes: usize) -> Result<ResponsePermit, RequestError> {
-        let identities = self.state.identities();
+        let identities = self.state().identities();
         let identity =
             self.grants.as_deref().map(|grants| identities.reserve(grants, bytes)).transpose()?;
-        let client = self.state.clients().reserve(self.client, bytes)?;
+        let client = self.state().clients().reserve(self.client, bytes)?;
         Ok(ResponsePermit { _client: client, _identity: identity.flatten() })
     }
 
@@ -180,11 +179,11 @@ impl ConnectionInfo {
     ///
     /// [`RequestError::TooMany`] if the client, or its identity, has too many of them.
     pub fn open_stream(&self) -> Result<StreamPermit, RequestError> {
-        let identities = self.state.identities();
+        let identities = self.state().identities();
         let identity =
             self.grants.as_deref().map(|grants| identities.stream(grants)).transpose()?;
         let client =
-            self.state.clients().stream(self.client, matches!(self.peer(), Peer::Unix { .. }))?;
+            self.state().clients().stream(self.client, matches!(self.peer(), Peer::Unix { .. }))?;
         Ok(StreamPermit { _client: client, _identity: identity.flatten() })
     }
 
@@ -203,13 +202,13 @@ impl ConnectionInfo {
     }
 
     pub(crate) fn state(&self) -> &HttpState {
-        &self.state
+        &self.connection.state
     }
 
     /// Returns a token that is cancelled when the server begins to shut down. Responses without an
     /// end must end then.
     pub fn shutdown(&self) -> &CancellationToken {
-        &self.shutdown
+        &self.connection.shutdown
     }
 
     pub(crate) fn from_extensions(extensions: &Extensions) -> &Self {
@@ -284,18 +283,18 @@ pub(crate) async fn serve(
         .header_read_timeout(times.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(io, service);
-    let (stream, result) = drive(connection, &info.shutdown).await;
+    let (stream, result) = drive(connection, info.shutdown()).await;
     if let Err(error) = result {
         debug!(peer = %info.peer(), %error, "Connection failed");
         if let Some(cut) = Cut::failed(&error, arrived.load(Ordering::Relaxed)) {
-            info.state.cut(info.peer(), cut, None);
+            info.state().cut(info.peer(), cut, None);
         }
         // After a head timeout no response is on its way that a linger could save.
         if error.is_timeout() {
             return;
         }
     }
-    let shutting_down = info.shutdown.is_cancelled();
+    let shutting_down = info.shutdown().is_cancelled();
     linger(stream, if shutting_down { SHUTDOWN_LINGER_PAUSE } else { LINGER_PAUSE }).await;
 }
 

@@ -131,13 +131,15 @@ impl Connections {
         let HttpLimits { head, write, .. } = *self.state.limits();
         let times = ConnectionTimes { head, write };
         let (dispatch, state) = (self.dispatch.clone(), self.state.clone());
-        let (own, remote, shutdown) = (Arc::clone(&slot), peer.clone(), self.shutdown.clone());
+        // A token of its own: all connections, each time they wait, would take turns at the lock of one.
+        let shutdown = self.shutdown.child_token();
+        let (own, remote) = (Arc::clone(&slot), peer.clone());
         // Boxed, so that the task has it once.
         let connection = Box::pin(async move {
             let Some((stream, peer)) = shake_hands(&remote, handshake, head, &state).await else {
                 return;
             };
-            let info = ConnectionInfo::new(peer, state, shutdown).with_slot(own);
+            let info = ConnectionInfo::of_slot(peer, state, shutdown, own);
             connection::serve(stream, info, times, dispatch).await;
         });
         let state = self.state.clone();
