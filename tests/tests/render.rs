@@ -428,3 +428,31 @@ fn service_that_is_missing_has_its_exit_status_and_nothing_is_written() {
         Ok(())
     });
 }
+
+/// A registry without former data cannot tell for half a minute whether a service has instances that have not registered again yet. One that
+/// it reports as gone is gone.
+#[test]
+fn address_of_an_instance_that_is_gone_does_not_stay_in_the_file() {
+    isolated(|env| {
+        let mut registry = env.portolan(&["serve"])?.spawn("registry")?;
+        registry.wait_for_line("Registry server started")?;
+        let register = |name: &str| {
+            let register = ["register", name, "--host", "127.0.0.1", "--port", "5001"];
+            env.portolan(&register)?.run()?.exits(0)
+        };
+        register("api")?;
+        let list = "{% for it in services(\"api\") %}{{ it.address }} {% endfor %}.";
+        let template = env.write("addresses.j2", list)?.display().to_string();
+        let output = env.directory().join("addresses");
+        let words = ["render", &template, "-o", &output.to_string_lossy(), "--watch"];
+        let _watcher = env.portolan(&words)?.spawn("render")?;
+        wait_for("the address", || contains(&output, "127.0.0.1:5001"))?;
+        // One address belongs to one service: the older one is removed.
+        register("other")?;
+        wait_for("the file without the address", || {
+            let text = fs::read_to_string(&output)?;
+            ensure!(text == ".", "{text:?}");
+            Ok(())
+        })
+    });
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use portolan_core::{Remedy, replace_file, shell_word};
+use portolan_core::{Remedy, open_regular, replace_file, shell_word};
 
 use crate::TokenFile;
 
@@ -64,11 +64,7 @@ pub enum AccessFileError {
 /// It cannot be read, it is too large, or another user can change it.
 pub fn read_policies_file(path: &Path) -> Result<Vec<u8>, AccessFileError> {
     let error = |source| AccessFileError::File { path: path.to_owned(), source };
-    // First, because opening a pipe waits for its writer.
-    if !path.metadata().map_err(error)?.is_file() {
-        return Err(error(io::Error::other("it is not a file")));
-    }
-    read(path, &File::open(path).map_err(error)?)
+    read(path, &open_regular(path).map_err(error)?)
 }
 
 /// Writes a secret to a file that only this user can read, in place of what was there.
@@ -95,7 +91,7 @@ impl TokenFile {
     ///
     /// The file cannot be read, another user can change it, or a line is damaged.
     pub fn read(path: &Path) -> Result<Self, AccessFileError> {
-        match File::open(path) {
+        match open_regular(path) {
             Ok(file) => parse(path, read(path, &file)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(AccessFileError::File { path: path.to_owned(), source }),
@@ -164,7 +160,11 @@ fn take_after(file: &File, other: &Metadata) {
 fn read(path: &Path, file: &File) -> Result<Vec<u8>, AccessFileError> {
     let path = || path.to_owned();
     let error = |source| AccessFileError::File { path: path(), source };
-    check_writers(&path(), &file.metadata().map_err(error)?)?;
+    let metadata = file.metadata().map_err(error)?;
+    if !metadata.is_file() {
+        return Err(error(io::Error::other("it is not a regular file")));
+    }
+    check_writers(&path(), &metadata)?;
     let mut bytes = Vec::new();
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(error)?;
     if bytes.len() as u64 > MAX_SIZE { Err(AccessFileError::TooLarge(path())) } else { Ok(bytes) }

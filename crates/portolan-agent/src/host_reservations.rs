@@ -1,5 +1,6 @@
 //! The port reservations of this host as a source for discovery clients.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
@@ -55,8 +56,8 @@ impl Reservations for HostReservations {
         Ok(holders.into_iter().map(reservation).collect())
     }
 
-    fn registry_socket(&self, port: u16) -> Option<PathBuf> {
-        registry_socket::find(&self.config.runtime_directory().ok()?, port)
+    fn registry_socket(&self, addresses: &[IpAddr], port: u16) -> Option<PathBuf> {
+        registry_socket::find(&self.config.runtime_directory().ok()?, addresses, port)
     }
 
     fn foreign_listener(&self, port: u16) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Who holds which port on this host: distinguishes a service's own port from a foreign listener's.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,9 +30,9 @@ pub trait Reservations: Send + Sync {
     /// Returns every TCP port that is held now.
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError>;
 
-    /// Returns the Unix socket of the registry on this port of this host, if one listens there and nobody but this user and
-    /// root can have made it.
-    fn registry_socket(&self, _port: u16) -> Option<PathBuf> {
+    /// Returns the Unix socket of the registry that listens on this port of this host at the first of these addresses that has one, if
+    /// nobody but this user and root can have made it.
+    fn registry_socket(&self, _addresses: &[IpAddr], _port: u16) -> Option<PathBuf> {
         None
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,13 +17,13 @@ pub struct RegistrySocket {
 // === impl RegistrySocket ===
 
 impl RegistrySocket {
-    /// Listens beside the registry's TCP port. What an earlier registry has left there is removed: whoever holds the lease of
-    /// the port is the registry.
+    /// Listens beside the registry's TCP address. What an earlier registry has left there is removed: whoever holds the address is the
+    /// registry.
     ///
     /// # Errors
     /// The system's error, such as for a path that is too long for a socket.
-    pub fn bind(runtime: &Path, port: u16) -> io::Result<(Self, UnixListener)> {
-        let path = path(runtime, port)?;
+    pub fn bind(runtime: &Path, address: SocketAddr) -> io::Result<(Self, UnixListener)> {
+        let path = path(runtime, address)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -41,9 +42,14 @@ impl Drop for RegistrySocket {
     }
 }
 
-/// Returns the socket of the registry on this port, if one listens there that belongs to this user or to root.
-pub fn find(runtime: &Path, port: u16) -> Option<PathBuf> {
-    let path = path(runtime, port).ok()?;
+/// Returns the socket of the registry that listens on this port at the first of these addresses that has one, if it belongs to this user or
+/// to root. Another address of this host may have another registry at the same port.
+pub fn find(runtime: &Path, addresses: &[IpAddr], port: u16) -> Option<PathBuf> {
+    addresses.iter().find_map(|address| find_at(runtime, SocketAddr::new(*address, port)))
+}
+
+fn find_at(runtime: &Path, address: SocketAddr) -> Option<PathBuf> {
+    let path = path(runtime, address).ok()?;
     let file = fs::symlink_metadata(&path).ok()?;
     let is_own = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
     if !file.file_type().is_socket() || !is_own(file.uid()) {
@@ -55,25 +61,36 @@ pub fn find(runtime: &Path, port: u16) -> Option<PathBuf> {
 }
 
 /// Ports belong to a network namespace, and several namespaces can share the directory.
-fn path(runtime: &Path, port: u16) -> io::Result<PathBuf> {
+fn path(runtime: &Path, address: SocketAddr) -> io::Result<PathBuf> {
     let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino();
-    Ok(runtime.join(format!("registry-{namespace}-{port}.sock")))
+    Ok(runtime.join(format!("registry-{namespace}-{address}.sock")))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
+
+    const HERE: [IpAddr; 1] = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::new(HERE[0], port)
+    }
 
     #[test]
     fn socket_is_found_while_a_registry_listens() {
         let runtime = tempfile::tempdir().unwrap();
-        assert_eq!(find(runtime.path(), 7000), None);
-        let (socket, listener) = RegistrySocket::bind(runtime.path(), 7000).unwrap();
-        let path = find(runtime.path(), 7000).unwrap();
+        assert_eq!(find(runtime.path(), &HERE, 7000), None);
+        let (socket, listener) = RegistrySocket::bind(runtime.path(), at(7000)).unwrap();
+        let path = find(runtime.path(), &HERE, 7000).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(find(runtime.path(), 7001), None);
+        assert_eq!(find(runtime.path(), &HERE, 7001), None);
+        let other = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(find(runtime.path(), &[other], 7000), None, "another registry may listen there");
+        assert_eq!(find(runtime.path(), &[other, HERE[0]], 7000), Some(path.clone()));
         drop(listener);
-        assert_eq!(find(runtime.path(), 7000), None, "nobody listens");
+        assert_eq!(find(runtime.path(), &HERE, 7000), None, "nobody listens");
         drop(socket);
         assert!(!path.exists());
     }
@@ -81,11 +98,11 @@ mod tests {
     #[test]
     fn socket_that_was_left_behind_is_replaced_and_other_files_are_none() {
         let runtime = tempfile::tempdir().unwrap();
-        let (left, _) = RegistrySocket::bind(runtime.path(), 7000).unwrap();
+        let (left, _) = RegistrySocket::bind(runtime.path(), at(7000)).unwrap();
         std::mem::forget(left);
-        let (_socket, _listener) = RegistrySocket::bind(runtime.path(), 7000).unwrap();
-        assert!(find(runtime.path(), 7000).is_some());
-        fs::write(path(runtime.path(), 7001).unwrap(), "").unwrap();
-        assert_eq!(find(runtime.path(), 7001), None);
+        let (_socket, _listener) = RegistrySocket::bind(runtime.path(), at(7000)).unwrap();
+        assert!(find(runtime.path(), &HERE, 7000).is_some());
+        fs::write(path(runtime.path(), at(7001)).unwrap(), "").unwrap();
+        assert_eq!(find(runtime.path(), &HERE, 7001), None);
     }
 }

@@ -4,8 +4,10 @@
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use portolan_http::{AuthorizeLayer, Authenticator, CredentialSource, Dialect, HttpLimits, RequestError};
 use portolan_http::serve;
+use portolan_http::{
+    Authenticator, AuthorizeLayer, CredentialSource, Dialect, HttpLimits, RequestError,
+};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_registry::{RegistryConfig, open};

@@ -13,9 +13,7 @@ use http::{Extensions, HeaderValue, Method, StatusCode, Uri};
 use tower::service_fn;
 
 use crate::middleware::{Responder, Routes};
-use crate::{
-    Authenticator, ConnectionInfo, HttpLimits, PreparedAnswers, RequestError, prepared,
-};
+use crate::{Authenticator, ConnectionInfo, HttpLimits, PreparedAnswers, RequestError, prepared};
 
 /// The error responses of a dialect, in its own format.
 ///

@@ -57,6 +57,10 @@ pub struct Renderer {
     /// What the template's file was when it was read.
     stamp: FileStamp,
     known: Known,
+    /// What was found last, without what the watches have reported as gone since.
+    former: Known,
+    /// The services of which `former` has lost an instance.
+    lost: BTreeSet<ServiceName>,
     /// Why a service has no instance.
     not_found: BTreeMap<ServiceName, DiscoverError>,
     asked: BTreeSet<ServiceName>,
@@ -82,6 +86,8 @@ impl Renderer {
             template,
             stamp,
             known: Known::new(),
+            former: Known::new(),
+            lost: BTreeSet::new(),
             not_found: BTreeMap::new(),
             asked: BTreeSet::new(),
             watches: Watches::default(),
@@ -103,7 +109,7 @@ impl Renderer {
     /// A service cannot be looked up or has no instance, or the template asks for what an instance does not have.
     pub async fn text(&mut self) -> Result<String, RenderError> {
         let deadline = self.options.wait.map(Deadline::after);
-        self.known.clear();
+        self.keep_former();
         self.not_found.clear();
         // Each round asks for at least one more service.
         loop {
@@ -118,6 +124,20 @@ impl Renderer {
                 return Err(RenderError::TooManyServices { template, limit: MAX_SERVICES });
             }
             self.look_up(new, deadline).await?;
+        }
+    }
+
+    /// Keeps what is known for services that cannot be looked up, without the instances that are gone: a file must not go on naming them.
+    fn keep_former(&mut self) {
+        self.former.append(&mut self.known);
+        self.former.retain(|name, _| self.asked.contains(name));
+        let removed = self.watches.take_removed();
+        for (name, instances) in &mut self.former {
+            let count = instances.len();
+            instances.retain(|instance| !removed.contains(&instance.id));
+            if instances.len() < count {
+                self.lost.insert(name.clone());
+            }
         }
     }
 
@@ -244,7 +264,13 @@ impl Renderer {
         let lookups = names.iter().map(|name| instances(client, name, deadline));
         for (name, found) in names.iter().zip(join_all(lookups).await) {
             let (instances, reason) = match found {
-                Ok(instances) => (instances, None),
+                Ok(instances) => {
+                    self.lost.remove(name);
+                    (instances, None)
+                }
+                Err(error @ DiscoverError::CouldNotAsk { .. }) if self.lost.contains(name) => {
+                    (self.former.get(name).cloned().unwrap_or_default(), Some(error))
+                }
                 Err(error @ DiscoverError::NotFound { .. }) if deadline.is_none() => {
                     (Vec::new(), Some(error))
                 }

@@ -289,7 +289,7 @@ fn local_listener(
     }
     let runtime = settings.port_allocator.runtime_directory().ok()?;
     let bind = || {
-        let (socket, listener) = RegistrySocket::bind(&runtime, address.port())?;
+        let (socket, listener) = RegistrySocket::bind(&runtime, address)?;
         listener.set_nonblocking(true)?;
         Ok::<_, std::io::Error>((socket, UnixListener::from_std(listener)?))
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{FileStamp, Remedy, TlsConfig, secret};
+use portolan_core::{FileStamp, Remedy, TlsConfig, read_regular, secret};
 use tokio::time::Instant;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -21,6 +21,9 @@ use crate::TlsError;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The largest file in bytes: lists of revoked certificates grow.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// The files of a [`TlsConfig`], which are read again when they have changed.
 #[derive(Debug)]
@@ -143,5 +146,5 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(file).map_err(|error| TlsError::file("read", file, &error))
+    read_regular(file, MAX_SIZE).map_err(|error| TlsError::file("read", file, &error))
 }

@@ -81,3 +81,31 @@ fn token_is_not_sent_to_another_user_who_listens_on_the_port() {
         Ok(())
     });
 }
+
+#[test]
+fn socket_is_that_of_the_address_in_the_url() {
+    isolated(|env| {
+        let serve = |listen: &str| -> Result<Process> {
+            let command = env.portolan(&["serve", "--listen", listen])?;
+            let mut registry = command.env("PORTOLAN_TOKEN", TOKEN).spawn("registry")?;
+            registry.wait_for_line("Registry server started")?;
+            Ok(registry)
+        };
+        let _first = serve("127.0.0.1:7700")?;
+        let call = |url: &str, command: &[&str]| {
+            let own = ["--registry", url];
+            env.portolan(&[&own, command].concat())?.env("PORTOLAN_TOKEN", TOKEN).run()
+        };
+        // Nothing listens there.
+        call("http://[::1]:7700", &["list"])?.exits(5)?;
+        let _second = serve("[::1]:7700")?;
+        let register = ["register", "db", "--host", "127.0.0.1", "--port"];
+        call("http://127.0.0.1:7700", &[&register[..], &["1111"]].concat())?.exits(0)?;
+        call("http://[::1]:7700", &[&register[..], &["3333"]].concat())?.exits(0)?;
+        for (url, port) in [("http://127.0.0.1:7700", "1111"), ("http://[::1]:7700", "3333")] {
+            let found = call(url, &["discover", "db", "--strategy", "registry"])?.exits(0)?.stdout;
+            ensure!(found.contains(port), "{url}: {found}");
+        }
+        Ok(())
+    });
+}

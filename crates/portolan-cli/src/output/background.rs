@@ -171,7 +171,9 @@ impl Lane {
         let state = Arc::new(Mutex::new(State::default()));
         let lane = Self { queue, state: state.clone() };
         // The process ends without it: it may be blocked for ever.
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || write(&jobs, collect, &state))?;
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write(&jobs, collect, &state))?;
         Ok(lane)
     }
 

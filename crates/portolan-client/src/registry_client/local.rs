@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::reservations::Reservations;
 #[derive(Clone)]
 pub(super) struct Local {
     host: Arc<dyn Reservations>,
-    /// The clients of the sockets by the port of the registry.
-    open: Arc<Mutex<BTreeMap<u16, reqwest::Client>>>,
+    /// The clients of the sockets by the host and the port of the registry.
+    open: Arc<Mutex<BTreeMap<(String, u16), reqwest::Client>>>,
     /// Whether the listener was looked at although it gets no token.
     is_noted: Arc<AtomicBool>,
 }
@@ -43,20 +43,19 @@ impl Local {
         headers: &HeaderMap,
         timeout: Duration,
     ) -> Option<reqwest::Client> {
-        // Other addresses of loopback may have other servers, and behind a path there is a proxy.
-        let names_registry = matches!(base.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
-        // With `https://` the certificate is to be checked.
-        if !names_registry || base.path() != "/" || base.scheme() != "http" {
+        // Behind a path there is a proxy, and with `https://` the certificate is to be checked.
+        if base.path() != "/" || base.scheme() != "http" {
             return None;
         }
-        let (mut open, port) = (self.open.lock(), port_of(base)?);
-        if let Some(client) = open.get(&port) {
+        let (host, port) = (base.host_str()?, port_of(base)?);
+        let (mut open, key) = (self.open.lock(), (host.to_owned(), port));
+        if let Some(client) = open.get(&key) {
             return Some(client.clone());
         }
-        let path = self.host.registry_socket(port)?;
+        let path = self.host.registry_socket(addresses_of(host), port)?;
         match socket_client(headers, timeout, &path) {
             Ok(client) => {
-                open.insert(port, client.clone());
+                open.insert(key, client.clone());
                 Some(client)
             }
             Err(error) => {
@@ -102,6 +101,21 @@ impl Local {
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// Returns the addresses of listeners that a connection to this host reaches, the more specific ones first. Other addresses of loopback may
+/// have other servers.
+fn addresses_of(host: &str) -> &'static [IpAddr] {
+    const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    match host {
+        "localhost" => &[V4, V6, ANY_V4, ANY_V6],
+        "127.0.0.1" => &[V4, ANY_V4, ANY_V6],
+        "[::1]" => &[V6, ANY_V6],
+        _ => &[],
     }
 }
 

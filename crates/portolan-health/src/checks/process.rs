@@ -1,13 +1,12 @@
 //! The check of a process: it has not ended, and no signal has stopped it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
-use portolan_core::{HealthReport, HealthStatus};
+use portolan_core::{HealthReport, HealthStatus, open_regular};
 
 use crate::program::ProcessState;
 use crate::{Check, CheckInput, CheckKind, LocalProgram, Target};
@@ -75,7 +74,8 @@ fn report_of(program: &LocalProgram) -> HealthReport {
 
 fn read_pid(file: &Path) -> Result<u32, String> {
     let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(MAX_PID_FILE).read_to_string(&mut text));
+    let read =
+        open_regular(file).and_then(|open| open.take(MAX_PID_FILE).read_to_string(&mut text));
     read.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
     first.ok_or_else(|| format!("{} has no process id", file.display()))

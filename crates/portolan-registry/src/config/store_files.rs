@@ -20,7 +20,12 @@ pub struct StoreTlsConfig {
 pub(super) mod files {
     use std::path::Path;
 
+    use portolan_core::read_regular;
+
     use super::StoreTlsConfig;
+
+    /// The largest file in bytes.
+    const MAX_SIZE: u64 = 1024 * 1024;
 
     /// A setting of a store that is invalid, or whose file cannot be read.
     #[derive(Debug)]
@@ -83,6 +88,6 @@ pub(super) mod files {
             key,
             problem: format!("cannot read {}: {error}", file.display()),
         };
-        std::fs::read(file).map_err(unreadable)
+        read_regular(file, MAX_SIZE).map_err(unreadable)
     }
 }
