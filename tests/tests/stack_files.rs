@@ -110,6 +110,39 @@ services:
 }
 
 #[test]
+fn names_that_differ_in_case_only_are_refused() {
+    isolated(|env| {
+        for (file, place) in [
+            ("services:\n  Db: {command: x}\n  db: {command: y}\n", "portolan.yaml:3:3: services.db"),
+            ("services: {a: {command: x, needs: {b: ready, B: ready}}, b: {command: y}}", "a.needs"),
+            ("discovery: {endpoints: {Db: \"h:1\", db: \"h:2\"}}", "discovery.endpoints"),
+            ("discovery: {default_ports: {Db: 1, db: 2}}", "discovery.default_ports"),
+        ] {
+            env.write("portolan.yaml", file)?;
+            let refused = env.portolan(&["config", "check"])?.run()?.exits(2)?.stderr;
+            ensure!(refused.contains(place), "{file}: {refused}");
+            ensure!(refused.contains("upper and lower case do not differ"), "{file}: {refused}");
+        }
+        Ok(())
+    });
+}
+
+/// A file of variables for another way to start the program often has the fixed port of that way.
+#[test]
+fn leased_port_precedes_the_one_of_a_file_with_variables() {
+    isolated(|env| {
+        let file = "services: {a: {command: sh show, port: 6100, ports: {debug: 6200}, env_file: fixed.env, handoff: number}}";
+        env.write("portolan.yaml", file)?;
+        env.write("fixed.env", "PORT=9999\nPORT_DEBUG=9998\nOTHER=kept\n")?;
+        env.write("show", "echo \"ports $PORT $PORT_DEBUG $OTHER\"; sleep 1000")?;
+        let mut up = env.portolan(&["up"])?.spawn("up")?;
+        up.wait_for_line("ports 6100 6200 kept")?;
+        up.wait_for_line("the leased port precedes it")?;
+        up.terminate()?.exits(0).map(drop)
+    });
+}
+
+#[test]
 fn missing_directories_and_files_are_known_before_anything_starts() {
     isolated(|env| {
         let file = "services: {a: {command: x, directory: absent}, b: {command: x, env_file: absent.env}, c: {command: x, env_file: bad.env}}";

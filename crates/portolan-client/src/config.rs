@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_core::duration::text;
-use portolan_core::{Protocol, Remedy, ServiceName, TlsConfig};
+use portolan_core::{Protocol, Remedy, ServiceName, TlsConfig, unique_names};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
@@ -53,9 +53,11 @@ pub struct DiscoveryConfig {
     pub dns: DnsConfig,
     /// The endpoints of the strategy `config` by service name: `host:port`, a URL,
     /// `{host, port, protocol, version, metadata}`, or a list of these. Default empty.
+    #[serde(deserialize_with = "unique_names")]
     pub endpoints: BTreeMap<ServiceName, ConfiguredEndpoints>,
     /// The well-known ports of services on this host, for the strategy `default`, in addition to
     /// the built-in ones of `postgres`, `redis` and so on. Default empty.
+    #[serde(deserialize_with = "unique_names")]
     pub default_ports: BTreeMap<ServiceName, NonZeroU16>,
     /// The zone of this host: instances whose metadata entry `zone` is this one are selected before others that are as usable.
     /// Default none.

@@ -40,7 +40,11 @@ impl Document {
     }
 
     /// Reads a section entry by entry. An entry is ignored if it is invalid; all that is wrong with it is reported.
-    pub fn entries<K: DeserializeOwned, T: DeserializeOwned>(&self, key: &str) -> Entries<K, T> {
+    pub fn entries<K, T>(&self, key: &str) -> Entries<K, T>
+    where
+        K: DeserializeOwned + PartialEq,
+        T: DeserializeOwned,
+    {
         let mut read = Entries { valid: Vec::new(), problems: Vec::new() };
         let Some(node) = self.node(key).filter(|node| !node.is_null()) else { return read };
         let path = KeyPath::default().child(key);
@@ -52,6 +56,13 @@ impl Document {
             let below = path.child(&entry.key);
             let key = deserializer::read(&entry.key_node(), &below);
             let key = key.map_err(|problem| read.problems.push(problem));
+            // Keys that are written differently can be equal, as names in upper and lower case.
+            if key.as_ref().is_ok_and(|key| read.valid.iter().any(|(other, _)| other == key)) {
+                let (path, origin) = (below.to_string(), entry.key_node().origin);
+                let message = "the same name is in the map already; upper and lower case do not differ".to_owned();
+                read.problems.push(Problem { origin, path, message, remedy: None });
+                continue;
+            }
             let value = read_all(entry.node.clone(), &below, &mut read.problems);
             read.valid.extend(key.ok().zip(value));
         }

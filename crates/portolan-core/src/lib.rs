@@ -43,6 +43,7 @@ pub mod secret;
 pub mod suggest;
 mod text_enum;
 mod tls;
+mod unique_names;
 pub mod token_bucket;
 
 pub use address_ports::{ADDRESS_PORTS, AddressPort};
@@ -77,6 +78,7 @@ pub use remedy::Remedy;
 pub use replace_file::replace_file;
 pub use secret::Secret;
 pub use suggest::suggest;
+pub use unique_names::unique_names;
 pub use tls::{ServerTlsConfig, TlsConfig};
 pub use token_bucket::TokenBucket;
 

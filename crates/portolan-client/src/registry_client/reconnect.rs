@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use portolan_core::{Backoff, ServiceEvent};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::client::RegistryClient;
 use super::error::RegistryClientError;
@@ -49,6 +49,8 @@ struct Watcher {
     query: WatchRequest,
     live: Option<RegistryWatch>,
     backoff: Backoff,
+    /// When the connection was established.
+    connected: Instant,
     reconnecting: bool,
     over: bool,
 }
@@ -83,8 +85,16 @@ impl ReconnectingWatch {
         query: WatchRequest,
     ) -> ConnectionEvents {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER);
-        let watcher =
-            Watcher { client, query, live: None, backoff, reconnecting: false, over: false };
+        let connected = Instant::now();
+        let watcher = Watcher {
+            client,
+            query,
+            live: None,
+            backoff,
+            connected,
+            reconnecting: false,
+            over: false,
+        };
         let events = stream::unfold(watcher, |mut watcher| async move {
             let event = watcher.next().await?;
             Some((event, watcher))
@@ -118,11 +128,9 @@ impl Watcher {
         loop {
             match watch.receive().await {
                 Some(Ok(Received::Nothing(revision))) => {
-                    self.backoff.reset();
                     self.query.from = Some(revision);
                 }
                 Some(Ok(Received::Event(mut event))) => {
-                    self.backoff.reset();
                     self.query.from = Some(event.revision);
                     if self.query.matches(&mut event) {
                         return Some(ConnectionEvent::Event(event));
@@ -146,6 +154,7 @@ impl Watcher {
         match self.client.watch(&self.query).await {
             Ok(watch) => {
                 self.live = Some(watch);
+                self.connected = Instant::now();
                 ConnectionEvent::Connected
             }
             Err(error) => self.lost(error),
@@ -153,7 +162,10 @@ impl Watcher {
     }
 
     fn lost(&mut self, error: RegistryClientError) -> ConnectionEvent {
-        self.live = None;
+        // A server that answers and ends each watch at once must not be asked again at once.
+        if self.live.take().is_some() && self.connected.elapsed() >= LONGEST_WAIT {
+            self.backoff.reset();
+        }
         self.reconnecting = true;
         match &error {
             // An event that cannot be read would fail again: restart with a snapshot.

@@ -121,6 +121,12 @@ impl ServiceEntry {
         self.stop_command.as_ref().map(|command| command.line(&self.shell)).transpose()
     }
 
+    /// Returns the environment variables that have the leased ports.
+    pub(super) fn port_variables(&self) -> Vec<String> {
+        let main = (!matches!(self.port, MainPort::None)).then(|| "PORT".to_owned());
+        main.into_iter().chain(self.ports.iter().map(NamedPort::variable)).collect()
+    }
+
     pub(super) fn account(&self) -> Result<Option<Account>, InvalidAccount> {
         Account::find(self.user.as_deref(), self.group.as_deref())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::ServiceName;
+use portolan_core::{ServiceName, unique_names};
 use serde::Deserialize;
 
 /// The services that must be in a state before another one starts: a list of names, or names with a condition.
@@ -31,7 +31,7 @@ pub enum Condition {
 )]
 enum Written {
     List(Vec<ServiceName>),
-    Map(BTreeMap<ServiceName, WrittenCondition>),
+    Map(#[serde(deserialize_with = "unique_names")] BTreeMap<ServiceName, WrittenCondition>),
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use portolan_core::{ServiceName, env, suggest};
+use tracing::warn;
 
 use super::entry::ServiceEntry;
 use super::error::InvalidStack;
@@ -160,7 +161,13 @@ fn resolve_entry(
     }
     match entry.env_file.read(folder) {
         Ok(variables) => {
+            let own = entry.port_variables();
             for (name, value) in variables {
+                if own.contains(&name) {
+                    // Such a file is often also for other ways to start the program.
+                    warn!(%service, variable = name, "Variable of env_file not used, the leased port precedes it");
+                    continue;
+                }
                 entry.env.entry(name).or_insert(value);
             }
         }
