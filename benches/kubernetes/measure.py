@@ -1,5 +1,6 @@
 """Measures in the cluster of cluster.sh: how long after the API server a change of a pod is known inside and outside of the cluster, and how a service
-outside is reached by pods. Prints each figure."""
+outside is reached by pods. Prints each figure. The arguments are the number of trials, and the names of the parts, as `sidecar annotated`, if not all of
+them are to run; `laptop` needs `readiness`."""
 
 import json
 import os
@@ -205,7 +206,6 @@ def figures(what, seconds):
 
 def readiness(url):
     """From the moment at which a watch of the API server says that a pod is (not) ready."""
-    os.environ.update(PORTOLAN_REGISTRY_URL=url, PORTOLAN_TOKEN=TOKEN)
     pods = Follower(watch("/api/v1/namespaces/demo/pods"), pod_ready)
     slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/demo/endpointslices"), slice_ready)
     outside = Follower(lines_of("portolan", "--registry", url, "--scope", "demo", "watch", "--json"), registry_event)
@@ -363,11 +363,10 @@ def laptop(url):
 def main():
     try:
         url = install()
-        readiness(url)
-        agented(url)
-        sidecar(url)
-        annotated(url)
-        laptop(url)
+        os.environ.update(PORTOLAN_REGISTRY_URL=url, PORTOLAN_TOKEN=TOKEN)
+        for part in (readiness, agented, sidecar, annotated, laptop):
+            if not sys.argv[2:] or part.__name__ in sys.argv[2:]:
+                part(url)
         kubernetes = run("docker", "ps", "--format", "{{.Names}}")
         for process in ("import", "export", "pods"):
             for line in [it for it in kubernetes.split() if it.startswith(f"k8s_{process}_portolan-")]:

@@ -127,6 +127,19 @@ fn each_caller_gets_an_address_of_a_container_that_works_from_where_it_is() {
     });
 }
 
+/// As in an image of Debian, which has no certificates.
+#[test]
+fn engine_is_followed_without_any_authority_of_certificates() {
+    isolated(|env| {
+        let docker = Docker::start(env)?;
+        let socket = docker.socket().display().to_string();
+        let follow = env.portolan(&["docker", "--socket", &socket])?;
+        let follow =
+            follow.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+        follow.spawn("portolan-docker")?.wait_for_line("following Docker at").map(drop)
+    });
+}
+
 #[test]
 fn container_that_is_killed_paused_or_moved_is_followed() {
     isolated(|env| {
