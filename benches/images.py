@@ -21,6 +21,7 @@ import urllib.request
 IDLE = 10
 BUSYBOX = "/bin/busybox"
 SERVE = ["serve", "--listen", "127.0.0.1:7000"]
+DEV = ["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1"]
 AGENT = ["agent", "-server", "-bootstrap-expect=1", "-data-dir=/tmp/consul", "-bind=127.0.0.1", "-client=127.0.0.1"]
 READYZ = "http://127.0.0.1:7000/readyz"
 LEADER = "http://127.0.0.1:8500/v1/status/leader"
@@ -120,8 +121,9 @@ def beside(what, size, registry, options, arguments):
     time.sleep(IDLE)
     if run("docker", "inspect", "-f", "{{.State.Running}}", other) != "true":
         logs = subprocess.run(["docker", "logs", other], capture_output=True, text=True)
-        raise SystemExit(f"{what} has ended: {logs.stdout}{logs.stderr}")
-    report(what, size, [], memory(other))
+        print(f"{what} has ended: {logs.stdout}{logs.stderr}", file=sys.stderr)
+    else:
+        report(what, size, [], memory(other))
     run("docker", "rm", "--force", container, other)
 
 
@@ -143,7 +145,8 @@ def measure(directory, portolan, consul, count):
     if consul:
         size = build(directory, "consul", consul)
         has_leader = lambda: is_answered(LEADER, lambda text: len(text) > 2)
-        report("consul, one server", size, *trials(count, "consul", [], AGENT, has_leader))
+        report("consul -dev, in memory", size, *trials(count, "consul", [], DEV, has_leader))
+        report("consul, one server with a disk", size, *trials(count, "consul", [], AGENT, has_leader))
 
 
 def run_quietly(*command):
