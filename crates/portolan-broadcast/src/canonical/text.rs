@@ -5,6 +5,8 @@
 
 /// How deep values are nested at most; those of a message are 3 levels.
 const MAX_DEPTH: u32 = 8;
+/// Few objects have more members.
+const USUAL_MEMBERS: usize = 16;
 /// A double has these many decimal digits in every case.
 const EXACT_DIGITS: usize = 15;
 
@@ -20,12 +22,18 @@ pub(crate) struct CanonicalText<'a> {
     pub(crate) key_id: Option<&'a str>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Member<'a> {
     name: &'a str,
-    value: &'a str,
-    /// Whether the members of every object in it are in order.
-    is_ordered: bool,
+    value: Value<'a>,
+}
+
+#[derive(Debug)]
+enum Value<'a> {
+    /// A value in which the members of every object are in order.
+    Text(&'a str),
+    /// The members of any other object, in order.
+    Object(Vec<Member<'a>>),
 }
 
 struct Scanner<'a> {
@@ -43,9 +51,9 @@ pub(crate) fn canonical_text(text: &str) -> Option<CanonicalText<'_>> {
     let before = members.partition_point(|member| member.name < "signature");
     let mut out = String::with_capacity(text.len() + 80);
     out.push('{');
-    write_members(&members[..before], &mut out)?;
+    write_members(&members[..before], &mut out);
     let signature_at = out.len();
-    write_members(&members[before..], &mut out)?;
+    write_members(&members[before..], &mut out);
     if signature_at == out.len() || out.pop() != Some(',') {
         return None;
     }
@@ -56,68 +64,78 @@ pub(crate) fn canonical_text(text: &str) -> Option<CanonicalText<'_>> {
 /// Returns the text of a member, if there is one; `None` if it is anything but a text without escapes.
 fn plain_text<'a>(members: &[Member<'a>], name: &str) -> Option<Option<&'a str>> {
     let Some(member) = members.iter().find(|member| member.name == name) else { return Some(None) };
-    let contents = member.value.strip_prefix('"')?.strip_suffix('"')?;
+    let Value::Text(value) = member.value else { return None };
+    let contents = value.strip_prefix('"')?.strip_suffix('"')?;
     (!contents.contains('\\')).then_some(Some(contents))
 }
 
 /// Returns the members of an object in the order of RFC 8785; `None` if a name occurs twice.
 fn ordered_members(text: &str) -> Option<Vec<Member<'_>>> {
-    let mut members = Vec::with_capacity(16);
     let mut scanner = Scanner { text, at: 0, depth: 0 };
-    scanner.object(&mut |member| members.push(member))?;
+    let (members, is_ordered) = scanner.object()?;
     if scanner.at != text.len() {
         return None;
     }
+    if is_ordered { Some(members) } else { order(members) }
+}
+
+/// Puts the members in order; `None` if a name occurs twice.
+fn order(mut members: Vec<Member<'_>>) -> Option<Vec<Member<'_>>> {
     members.sort_unstable_by_key(|member| member.name);
     let is_distinct = members.windows(2).all(|pair| pair[0].name != pair[1].name);
     is_distinct.then_some(members)
 }
 
 /// Writes the members, each followed by a comma.
-fn write_members(members: &[Member<'_>], out: &mut String) -> Option<()> {
-    for Member { name, value, is_ordered } in members {
+fn write_members(members: &[Member<'_>], out: &mut String) {
+    for Member { name, value } in members {
         out.push('"');
         out.push_str(name);
         out.push_str("\":");
-        match is_ordered {
-            true => out.push_str(value),
-            false => write_object(value, out)?,
+        match value {
+            Value::Text(text) => out.push_str(text),
+            Value::Object(members) => {
+                out.push('{');
+                write_members(members, out);
+                // The last comma. An object without members is in order.
+                out.pop();
+                out.push('}');
+            }
         }
         out.push(',');
     }
-    Some(())
-}
-
-/// Writes an object whose members, or those of an object in it, are not in order. An array of such objects is left to the tree.
-fn write_object(text: &str, out: &mut String) -> Option<()> {
-    out.push('{');
-    write_members(&ordered_members(text)?, out)?;
-    out.pop();
-    out.push('}');
-    Some(())
 }
 
 // === impl Scanner ===
 
 impl<'a> Scanner<'a> {
-    /// Reads a value, and returns whether the members of every object in it are in order.
-    fn value(&mut self) -> Option<bool> {
+    fn value(&mut self) -> Option<Value<'a>> {
+        let start = self.at;
         match self.peek()? {
-            b'"' => self.string().map(|_| true),
-            b'{' => self.object(&mut |_| {}),
-            b'[' => self.array(),
-            b't' => self.literal("true"),
-            b'f' => self.literal("false"),
-            b'n' => self.literal("null"),
-            _ => self.integer(),
+            b'"' => self.string().map(drop)?,
+            b'{' => {
+                let (members, is_ordered) = self.object()?;
+                if !is_ordered {
+                    return order(members).map(Value::Object);
+                }
+            }
+            b'[' => self.array()?,
+            b't' => self.literal("true")?,
+            b'f' => self.literal("false")?,
+            b'n' => self.literal("null")?,
+            _ => self.integer()?,
         }
+        Some(Value::Text(&self.text[start..self.at]))
     }
 
-    fn object(&mut self, found: &mut dyn FnMut(Member<'a>)) -> Option<bool> {
+    /// Reads an object, and returns whether the members of every object in it are in order.
+    fn object(&mut self) -> Option<(Vec<Member<'a>>, bool)> {
         self.open(b'{')?;
-        let (mut is_all_ordered, mut last) = (true, None);
+        let mut members: Vec<Member<'_>> = Vec::with_capacity(USUAL_MEMBERS);
+        let mut is_ordered = true;
         if self.accept(b'}') {
-            return self.close(true);
+            self.depth -= 1;
+            return Some((members, true));
         }
         loop {
             let name = self.string()?;
@@ -126,31 +144,32 @@ impl<'a> Scanner<'a> {
                 return None;
             }
             self.expect(b':')?;
-            let start = self.at;
-            let is_ordered = self.value()?;
-            found(Member { name, value: &self.text[start..self.at], is_ordered });
-            is_all_ordered &= is_ordered && last.is_none_or(|last| last < name);
-            last = Some(name);
+            let value = self.value()?;
+            is_ordered &= matches!(value, Value::Text(_))
+                && members.last().is_none_or(|last| last.name < name);
+            members.push(Member { name, value });
             if !self.accept(b',') {
                 self.expect(b'}')?;
-                return self.close(is_all_ordered);
+                self.depth -= 1;
+                return Some((members, is_ordered));
             }
         }
     }
 
-    fn array(&mut self) -> Option<bool> {
+    /// Reads an array. One with objects that are not in order is left to the tree.
+    fn array(&mut self) -> Option<()> {
         self.open(b'[')?;
-        let mut is_ordered = true;
-        if self.accept(b']') {
-            return self.close(true);
-        }
-        loop {
-            is_ordered &= self.value()?;
-            if !self.accept(b',') {
-                self.expect(b']')?;
-                return self.close(is_ordered);
+        if !self.accept(b']') {
+            loop {
+                let Value::Text(_) = self.value()? else { return None };
+                if !self.accept(b',') {
+                    self.expect(b']')?;
+                    break;
+                }
             }
         }
+        self.depth -= 1;
+        Some(())
     }
 
     /// Reads a string that is encoded as RFC 8785 does, and returns what is between the quotes.
@@ -184,7 +203,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an integer that a double represents exactly, and that is encoded as one.
-    fn integer(&mut self) -> Option<bool> {
+    fn integer(&mut self) -> Option<()> {
         let is_negative = self.accept(b'-');
         let digits = &self.text.as_bytes()[self.at..];
         let count = digits.iter().take_while(|digit| digit.is_ascii_digit()).count();
@@ -193,23 +212,17 @@ impl<'a> Scanner<'a> {
             _ => (1..=EXACT_DIGITS).contains(&count),
         };
         self.at += count;
-        is_exact.then_some(true)
+        is_exact.then_some(())
     }
 
-    fn literal(&mut self, text: &str) -> Option<bool> {
-        self.text[self.at..].starts_with(text).then(|| self.at += text.len())?;
-        Some(true)
+    fn literal(&mut self, text: &str) -> Option<()> {
+        self.text[self.at..].starts_with(text).then(|| self.at += text.len())
     }
 
     fn open(&mut self, bracket: u8) -> Option<()> {
         self.depth += 1;
         (self.depth <= MAX_DEPTH).then_some(())?;
         self.expect(bracket)
-    }
-
-    fn close(&mut self, is_ordered: bool) -> Option<bool> {
-        self.depth -= 1;
-        Some(is_ordered)
     }
 
     fn peek(&self) -> Option<u8> {
