@@ -2,7 +2,8 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use portolan_core::MapOnly;
 use portolan_http::LimitedBody;
 use serde::Serialize;
@@ -20,7 +21,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        check_type(request.headers()).map_err(IntoResponse::into_response)?;
+        check_type(request.headers().get(CONTENT_TYPE)).map_err(IntoResponse::into_response)?;
         let LimitedBody(bytes) = LimitedBody::from_request(request, state).await?;
         parse(&bytes).map(Self).map_err(IntoResponse::into_response)
     }
@@ -34,12 +35,12 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let is_json = check_type(request.headers());
+        let given = request.headers().get(CONTENT_TYPE).cloned();
         let LimitedBody(bytes) = LimitedBody::from_request(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        is_json.map_err(IntoResponse::into_response)?;
+        check_type(given.as_ref()).map_err(IntoResponse::into_response)?;
         parse(&bytes).map(Self).map_err(IntoResponse::into_response)
     }
 }
@@ -112,8 +113,11 @@ fn pointer(path: &Path) -> String {
 
 /// Requires a JSON content type. A browser sends other content types across origins without a
 /// preflight request, so accepting them would let any web page write to a local registry.
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap_or(""));
+fn check_type(given: Option<&HeaderValue>) -> Result<(), Problem> {
+    let given = given.map_or("", |kind| kind.to_str().unwrap_or(""));
+    if given == "application/json" {
+        return Ok(());
+    }
     let essence = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let suffixed = essence.starts_with("application/") && essence.ends_with("+json");
     if essence == "application/json" || suffixed {

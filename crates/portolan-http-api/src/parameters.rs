@@ -21,6 +21,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.query().is_none() {
+            return Ok(Self(Vec::new()));
+        }
         match Query::from_request_parts(parts, state).await {
             Ok(Query(pairs)) => Ok(Self(pairs)),
             Err(error) => Err(Problem::new(ProblemKind::BadParameter, error.body_text())

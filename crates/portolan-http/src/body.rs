@@ -1,6 +1,6 @@
 //! Request bodies within limits of size and time.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 use bytes::Bytes;
@@ -39,6 +39,9 @@ async fn read(headers: &HeaderMap, body: Body, limits: &HttpLimits) -> Result<By
     let length = length.and_then(|length| length.parse::<usize>().ok());
     if length.is_some_and(|length| length > limits.body_bytes) {
         return Err(too_large);
+    }
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
     }
     match timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await {
         Err(_) => Err(RequestError::BodyTimeout { limit: limits.body }),
