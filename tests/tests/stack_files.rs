@@ -113,8 +113,14 @@ services:
 fn names_that_differ_in_case_only_are_refused() {
     isolated(|env| {
         for (file, place) in [
-            ("services:\n  Db: {command: x}\n  db: {command: y}\n", "portolan.yaml:3:3: services.db"),
-            ("services: {a: {command: x, needs: {b: ready, B: ready}}, b: {command: y}}", "a.needs"),
+            (
+                "services:\n  Db: {command: x}\n  db: {command: y}\n",
+                "portolan.yaml:3:3: services.db",
+            ),
+            (
+                "services: {a: {command: x, needs: {b: ready, B: ready}}, b: {command: y}}",
+                "a.needs",
+            ),
             ("discovery: {endpoints: {Db: \"h:1\", db: \"h:2\"}}", "discovery.endpoints"),
             ("discovery: {default_ports: {Db: 1, db: 2}}", "discovery.default_ports"),
         ] {

@@ -59,7 +59,9 @@ impl Document {
             // Keys that are written differently can be equal, as names in upper and lower case.
             if key.as_ref().is_ok_and(|key| read.valid.iter().any(|(other, _)| other == key)) {
                 let (path, origin) = (below.to_string(), entry.key_node().origin);
-                let message = "the same name is in the map already; upper and lower case do not differ".to_owned();
+                let message =
+                    "the same name is in the map already; upper and lower case do not differ"
+                        .to_owned();
                 read.problems.push(Problem { origin, path, message, remedy: None });
                 continue;
             }

@@ -43,8 +43,8 @@ pub mod secret;
 pub mod suggest;
 mod text_enum;
 mod tls;
-mod unique_names;
 pub mod token_bucket;
+mod unique_names;
 
 pub use address_ports::{ADDRESS_PORTS, AddressPort};
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
@@ -78,9 +78,9 @@ pub use remedy::Remedy;
 pub use replace_file::replace_file;
 pub use secret::Secret;
 pub use suggest::suggest;
-pub use unique_names::unique_names;
 pub use tls::{ServerTlsConfig, TlsConfig};
 pub use token_bucket::TokenBucket;
+pub use unique_names::unique_names;
 
 /// The HTTP header in which a client of a registry sends the id of its network stack, so that the registry does not take a
 /// client behind a tunnel for one on its own host.

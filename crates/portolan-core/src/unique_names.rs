@@ -34,7 +34,8 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueNames<V> {
         let mut map = BTreeMap::new();
         while let Some((name, value)) = entries.next_entry::<ServiceName, V>()? {
             if map.contains_key(&name) {
-                let text = format_args!("{name} is in the map twice; upper and lower case do not differ");
+                let text =
+                    format_args!("{name} is in the map twice; upper and lower case do not differ");
                 return Err(A::Error::custom(text));
             }
             map.insert(name, value);
