@@ -228,8 +228,7 @@ services:
   cache:
     command: {REDIS}
     port: 6391
-    shell: true
-    stop_command: 'echo \"stopping $MAINPID on {{port}}\"; exec redis-cli -p {{port}} shutdown save'
+    stop_command: [sh, -c, 'echo stopping $MAINPID on {{port}}; exec redis-cli -p {{port}} shutdown save']
   deaf:
     command: sh -c 'trap \"echo got the signal; exit 0\" TERM; while :; do sleep 0.1; done'
     port: none

@@ -137,3 +137,29 @@ fn instances_of_a_killed_stack_in_its_data_directory_are_not_found_again() {
         Ok(())
     });
 }
+
+#[test]
+fn program_on_another_port_and_the_owner_of_a_wanted_port_are_named() {
+    isolated(|env| {
+        let stack = "\
+name: shop
+services:
+  api: {command: 'python3 -m http.server {port} --bind 127.0.0.1', port: 8000}
+  site: {command: 'python3 -m http.server --bind 127.0.0.1', port: 8010}
+  wrong: {command: 'python3 -m http.server 9998 --bind 127.0.0.1', port: 8090}
+";
+        env.write("portolan.yaml", stack)?;
+        let _taken = env.foreign_listener(8000)?;
+        let mut up = env.portolan(&["up"])?.spawn("up")?;
+        let conflict = up.wait_for_line("preferred_port=8000")?;
+        ensure!(conflict.contains("in_use_by=\"") && conflict.contains("(pid "), "{conflict}");
+        // The option is its address only, so that the port is added.
+        up.wait_for_line("site         | Serving HTTP on 127.0.0.1 port 8010")?;
+        up.wait_for_line("wrong        * not listening, but on 9998")?;
+        let warning = up.wait_for_line("listens_on=[9998]")?;
+        ensure!(warning.contains("use {port} in its command"), "{warning}");
+        let discover = env.portolan(&["discover", "wrong"])?.run()?.exits(3)?;
+        ensure!(discover.stderr.contains("it listens on 9998: use {port}"), "{discover:?}");
+        Ok(())
+    });
+}

@@ -5,14 +5,14 @@
 //! user of the socket decides, which sock_diag(7) tells of every socket: it must be one of those processes of the
 //! program whose sockets are hidden. Whatever remains unknown is foreign.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::processes::{
     Process, ProcessStat, are_descriptors_visible, process_and_known_descendants, process_ids,
     socket_holders, user_ids, user_name,
 };
-use crate::sockets::{Socket, listening_sockets};
+use crate::sockets::{Socket, listening_inodes, listening_sockets};
 
 /// The maximum number of ancestors that are examined. It bounds the search if process ids are
 /// reused meanwhile.
@@ -80,11 +80,24 @@ impl ProcessFamily {
         found
     }
 
+    /// Returns the TCP ports on which the program listens, in order, as far as this user may see its sockets.
+    pub fn listening_ports(&self) -> Vec<u16> {
+        let sockets = listening_inodes();
+        let inodes: HashSet<u64> = sockets.iter().map(|(_, inode)| *inode).collect();
+        let own = socket_holders(self.known_members(), &inodes);
+        let ports = sockets.iter().filter(|(_, inode)| own.contains_key(inode));
+        let ports: BTreeSet<u16> = ports.map(|(port, _)| *port).collect();
+        ports.into_iter().collect()
+    }
+
+    fn known_members(&self) -> impl Iterator<Item = u32> {
+        process_and_known_descendants(self.root).into_iter().filter(|pid| self.has(*pid))
+    }
+
     /// Returns the processes that have the sockets open. Those outside the family are not looked for if it has all of them: a host has
     /// many processes, and a program is usually the only one on its port.
     fn holders(&self, inodes: &HashSet<u64>) -> HashMap<u64, Vec<u32>> {
-        let own = process_and_known_descendants(self.root).into_iter().filter(|pid| self.has(*pid));
-        let own = socket_holders(own, inodes);
+        let own = socket_holders(self.known_members(), inodes);
         if own.len() == inodes.len() { own } else { socket_holders(process_ids(), inodes) }
     }
 
@@ -196,6 +209,8 @@ mod tests {
         let mut other = Command::new("sleep").arg("100").spawn().unwrap();
         let family = of(other.id());
         let found = family.listeners_on(port, Deputies::NONE);
+        assert!(of(own).listening_ports().contains(&port));
+        assert_eq!(family.listening_ports(), [0_u16; 0]);
         let is_this =
             |it: &ForeignListener| matches!(it, ForeignListener::Process(it) if it.pid == own);
         assert!(found.own.is_empty() && found.foreign.as_ref().is_some_and(is_this), "{found:?}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{PortRange, Scope, ServiceName};
+use portolan_host_facts::listening_socket_owner;
 use portolan_metrics::Metrics;
 use portolan_reservations::ServiceKey;
 use tracing::warn;
@@ -225,6 +226,7 @@ impl PortAllocator {
                 scope = %request.scope,
                 preferred_port = preferred,
                 allocated_port = port,
+                in_use_by = listening_socket_owner(*preferred).map(|owner| owner.to_string()),
                 "Port conflict detected, using fallback",
             );
         }

@@ -6,6 +6,7 @@ mod launcher;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::CommandLine;
@@ -58,7 +59,7 @@ const FRAMEWORKS: [Framework; 22] = [
 ];
 
 /// Options by which a command has a port already, or does not listen at all.
-const DECISIVE: [&str; 12] = [
+const DECISIVE: [&str; 11] = [
     "--port",
     "-p",
     "-P",
@@ -70,7 +71,6 @@ const DECISIVE: [&str; 12] = [
     "--help",
     "-h",
     "--version",
-    "--bind",
 ];
 
 /// Subcommands of programs that listen without a subcommand.
@@ -120,7 +120,9 @@ impl Framework {
             || self.subcommands.contains(&"") && !others.any(|word| NOT_LISTENING.contains(&word));
         // The port is a word without an option: `runserver 8000`, `http.server 8000`.
         let is_positional = self.arguments == ["{port}"];
-        let is_address = |word: &str| word.parse::<u16>().is_ok() || word.contains(':');
+        let is_ip = |word: &str| word.parse::<IpAddr>().is_ok();
+        let is_address =
+            |word: &str| word.parse::<u16>().is_ok() || word.contains(':') && !is_ip(word);
         listens && !(is_positional && words.any(is_address))
     }
 }

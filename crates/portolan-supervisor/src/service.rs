@@ -164,6 +164,12 @@ impl Service {
         self.watch.is_some() && self.agent.is_none()
     }
 
+    /// Returns the TCP ports on which the program listens although they are not those of the service.
+    pub fn other_ports(&self) -> Vec<u16> {
+        let own: Vec<u16> = self.leases.iter().flat_map(Leases::ports).collect();
+        self.process_tree().map(|tree| tree.ports_beside(&own)).unwrap_or_default()
+    }
+
     /// Returns the process.
     pub fn child(&self) -> &Child {
         &self.child

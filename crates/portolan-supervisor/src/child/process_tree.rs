@@ -75,6 +75,13 @@ impl ProcessTree {
         self.listeners_on(port).own
     }
 
+    /// Returns the other TCP ports on which the program listens.
+    pub(crate) fn ports_beside(&self, ports: &[u16]) -> Vec<u16> {
+        let mut found = self.family.listening_ports();
+        found.retain(|port| !ports.contains(port));
+        found
+    }
+
     fn listeners_on(&self, port: u16) -> PortListeners {
         let includes = |process: &Process| self.helpers.include(process);
         let hidden = self.helpers != Helpers::None;

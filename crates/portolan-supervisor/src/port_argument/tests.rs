@@ -27,6 +27,16 @@ fn argument_is_added_to_servers_that_ignore_port() {
         ("python manage.py runserver --noreload", "python manage.py runserver --noreload {port}"),
         ("python3 -u shop/manage.py runserver", "python3 -u shop/manage.py runserver {port}"),
         ("python3 -m http.server", "python3 -m http.server {port}"),
+        // This is the address alone.
+        (
+            "python3 -m http.server --bind 127.0.0.1",
+            "python3 -m http.server --bind 127.0.0.1 {port}",
+        ),
+        (
+            "python3 -m http.server -d site --bind ::1",
+            "python3 -m http.server -d site --bind ::1 {port}",
+        ),
+        ("hugo server --bind 127.0.0.1", "hugo server --bind 127.0.0.1 --port {port}"),
         ("uvicorn shop:app", "uvicorn shop:app --port {port}"),
         ("php artisan serve", "php artisan serve --port {port}"),
         ("webpack serve", "webpack serve --port {port}"),

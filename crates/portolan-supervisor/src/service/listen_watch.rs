@@ -61,8 +61,23 @@ impl ListenWatch {
             sleep(interval).await;
             interval = (interval * 2).min(REFRESH_INTERVAL);
             if self.overdue.take_if(|overdue| *overdue < Instant::now()).is_some() {
-                let (service, port) = (&self.service, self.ports.first());
+                self.report_overdue();
+            }
+        }
+    }
+
+    fn report_overdue(&self) {
+        let (service, port) = (&self.service, self.ports.first());
+        match self.process_tree.ports_beside(&self.ports)[..] {
+            [] => {
                 warn!(service_name = %service, port, "Program does not listen yet, the service is registered when it does");
+            }
+            ref others => {
+                warn!(
+                    service_name = %service, port, listens_on = ?others,
+                    remedy = "use {port} in its command, or the variable PORT",
+                    "Program listens on another port, the service is registered when it listens on its own"
+                );
             }
         }
     }

@@ -25,6 +25,9 @@ pub struct InstanceStatus {
     pub found: BTreeMap<ServiceName, String>,
     /// The process id.
     pub pid: Option<u32>,
+    /// The ports on which the program listens in place of its own, if it does not listen on that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_ports: Vec<u16>,
     /// When the instance entered its lifecycle state.
     pub since: Timestamp,
 }
@@ -80,6 +83,7 @@ impl InstanceStatus {
             health: HealthStatus::Unknown,
             found: BTreeMap::new(),
             pid: None,
+            other_ports: Vec::new(),
             since: Timestamp::now(),
         }
     }
@@ -107,7 +111,7 @@ impl InstanceStatus {
             }
             InstanceState::NotListening => (
                 DeclaredState::NotListening,
-                format!("its program runs and does not listen{}", port()),
+                format!("its program runs and does not listen{}{}", port(), self.elsewhere()),
             ),
             InstanceState::Running if self.got.is_none() => {
                 (DeclaredState::Portless, String::new())
@@ -122,6 +126,14 @@ impl InstanceStatus {
                 (DeclaredState::Crashed, format!("exit status {code}"))
             }
             InstanceState::Failed { reason, .. } => (DeclaredState::Failed, reason.clone()),
+        }
+    }
+
+    fn elsewhere(&self) -> String {
+        let ports: Vec<String> = self.other_ports.iter().map(u16::to_string).collect();
+        match ports.is_empty() {
+            true => String::new(),
+            false => format!("; it listens on {}: use {{port}} in its command", ports.join(", ")),
         }
     }
 
@@ -205,6 +217,17 @@ mod tests {
         let portless =
             declared(|status| (status.state, status.got) = (InstanceState::Running, None));
         assert_eq!(portless.0, DeclaredState::Portless);
+    }
+
+    #[test]
+    fn reason_names_the_ports_on_which_a_program_listens_instead() {
+        let (_, reason) = declared(|status| {
+            (status.state, status.other_ports) = (InstanceState::NotListening, vec![9998]);
+        });
+        assert_eq!(
+            reason,
+            "its program runs and does not listen on port 8081; it listens on 9998: use {port} in its command"
+        );
     }
 
     #[test]

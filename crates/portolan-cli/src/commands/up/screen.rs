@@ -162,7 +162,11 @@ fn state(row: &InstanceStatus) -> String {
     match &row.state {
         InstanceState::Waiting => "waiting".to_owned(),
         InstanceState::Starting => "starting".to_owned(),
-        InstanceState::NotListening => "not listening".to_owned(),
+        InstanceState::NotListening if row.other_ports.is_empty() => "not listening".to_owned(),
+        InstanceState::NotListening => {
+            let ports: Vec<String> = row.other_ports.iter().map(u16::to_string).collect();
+            format!("not listening, but on {}", ports.join(", "))
+        }
         InstanceState::Running => {
             row.pid.map_or_else(|| "running".to_owned(), |pid| format!("pid {pid}"))
         }

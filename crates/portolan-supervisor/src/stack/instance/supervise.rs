@@ -119,7 +119,10 @@ impl Instance {
                 // Before that, a program may not handle the signal yet.
                 signal = files.changed(), if !is_starting => service.child_mut().forward(signal.signal()),
                 () = sleep_until(overdue), if is_starting => {
-                    self.publish(|row| row.state = InstanceState::NotListening);
+                    let other_ports = service.other_ports();
+                    self.publish(|row| {
+                        (row.state, row.other_ports) = (InstanceState::NotListening, other_ports);
+                    });
                 }
                 size = changed_size(&mut window) => {
                     service.child_mut().pty().iter().for_each(|pty| pty.resize(size));
@@ -195,6 +198,7 @@ impl Instance {
             };
             row.got = got;
             row.pid = pid;
+            row.other_ports.clear();
             row.health = lives.unwrap_or(row.health);
         });
     }
