@@ -160,6 +160,9 @@ services:
         ensure!(warning.contains("use {port} in its command"), "{warning}");
         let discover = env.portolan(&["discover", "wrong"])?.run()?.exits(3)?;
         ensure!(discover.stderr.contains("it listens on 9998: use {port}"), "{discover:?}");
+        // Also of a registry that has just started, and says of nothing that it does not exist.
+        let misspelt = env.portolan(&["discover", "stie"])?.run()?;
+        ensure!(misspelt.stderr.contains("did you mean `site`?"), "{misspelt:?}");
         Ok(())
     });
 }

@@ -6,10 +6,15 @@ use portolan_client::ListQuery;
 use portolan_core::{ServiceName, suggest};
 
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// How long the registry may take to list the known names.
 const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Whether a name may have been misspelt. A registry that has just started answers, and does not say yet that it has no such service.
+pub(crate) fn may_help(exit: Exit) -> bool {
+    matches!(exit, Exit::NotFound | Exit::TimedOut | Exit::Unreachable)
+}
 
 /// Adds the nearest name that the registry knows, if there is one, to the failure. A name that it knows itself is
 /// not misspelt.

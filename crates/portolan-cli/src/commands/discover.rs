@@ -94,7 +94,7 @@ impl Discover {
         client.close().await;
         drop(progress);
         let mut found = match found {
-            Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::TimedOut) => {
+            Err(failure) if suggestion::may_help(failure.exit) => {
                 return Err(suggestion::add(context, &self.name, failure).await);
             }
             found => found?,

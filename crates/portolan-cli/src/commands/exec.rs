@@ -52,7 +52,7 @@ impl Exec {
         for name in &self.needs {
             let endpoint = match find(&client, name, deadline).await {
                 Ok(endpoint) => endpoint,
-                Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::TimedOut) => {
+                Err(failure) if suggestion::may_help(failure.exit) => {
                     return Err(suggestion::add(context, name, failure).await);
                 }
                 Err(failure) => return Err(failure),
