@@ -73,7 +73,7 @@ pub(crate) enum ServiceCommand {
     /// Lists services with their address and health
     List(commands::list::List),
     /// Registers a service manually
-    Register(commands::register::Register),
+    Register(Box<commands::register::Register>),
     /// Removes an instance of a service from the registry
     Deregister(commands::deregister::Deregister),
     /// Renews the lease of a registered instance

@@ -123,7 +123,7 @@ impl Export {
         };
         let request = WatchRequest { names: self.services, scopes: vec![scope], from: None };
         let mut watches = Watches {
-            cluster: std::pin::pin!(follow(cluster, sources).ready_chunks(TOGETHER)),
+            cluster: std::pin::pin!(follow(&cluster, &sources).ready_chunks(TOGETHER)),
             registry: registry.watch_reconnecting(request.clone()),
             failure: None,
         };

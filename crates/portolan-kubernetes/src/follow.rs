@@ -50,9 +50,9 @@ struct Reporter {
 
 /// Follows the Services and the endpoint slices of each source. The stream does not end.
 pub(crate) fn follow(
-    cluster: Cluster,
-    sources: Sources,
-) -> impl Stream<Item = SourceChange> + Send {
+    cluster: &Cluster,
+    sources: &Sources,
+) -> impl Stream<Item = SourceChange> + Send + use<> {
     let watches = each_of(&sources.namespaces).flat_map(|namespace| {
         let slices = slices(cluster.clone(), namespace.clone(), sources.slice_selector.clone());
         [services(cluster.client.clone(), namespace, &sources.selector), slices]

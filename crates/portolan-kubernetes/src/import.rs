@@ -49,7 +49,7 @@ impl Import {
         let mut services = Services { naming, view: View::default() };
         let apply = |registrar: &mut Registrar, change| services.apply(registrar, change);
         tokio::select! {
-            result = bridge::run(follow(cluster, sources), registrar, ttl, apply) => result,
+            result = bridge::run(follow(&cluster, &sources), registrar, ttl, apply) => result,
             () = stop.wait() => Ok(Exit::Done),
         }
     }

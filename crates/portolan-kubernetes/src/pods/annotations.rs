@@ -63,8 +63,8 @@ fn own<'a>(annotations: &'a Annotations, what: &str) -> Option<&'a str> {
     annotations.get(&format!("{PREFIX}{what}")).map(String::as_str)
 }
 
-fn invalid(annotation: &str, problem: impl ToString) -> InvalidAnnotation {
-    InvalidAnnotation { annotation: quoted(annotation), problem: problem.to_string() }
+fn invalid(annotation: &str, problem: impl Into<String>) -> InvalidAnnotation {
+    InvalidAnnotation { annotation: quoted(annotation), problem: problem.into() }
 }
 
 fn parsed<T>(annotations: &Annotations, what: &str) -> Result<Option<T>, InvalidAnnotation>
@@ -73,7 +73,7 @@ where
     T::Err: ToString,
 {
     let parse = |text: &str| {
-        text.parse().map_err(|error: T::Err| invalid(&format!("{PREFIX}{what}"), error))
+        text.parse().map_err(|error: T::Err| invalid(&format!("{PREFIX}{what}"), error.to_string()))
     };
     own(annotations, what).map(parse).transpose()
 }
