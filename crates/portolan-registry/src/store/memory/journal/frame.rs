@@ -1,6 +1,7 @@
 //! Lines with a checksum: the CRC-32 (IEEE 802.3) of a JSON value in eight hexadecimal digits, a space, the value
 //! and a newline, which JSON escapes.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -41,17 +42,19 @@ pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Writes the values as lines with several in each: between `head` and `tail`, separated by commas.
+/// Writes the values as lines with several in each: between `head` and `tail`, separated by commas. The head of a line may
+/// depend on the length of the lines before it.
 pub(super) fn encode_all<T: Serialize>(
     values: &[T],
-    (head, tail): (&str, &str),
+    head: impl Fn(u64) -> Cow<'static, str>,
+    tail: &str,
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (mut values, mut line) = (values.iter().peekable(), Vec::new());
+    let (mut values, mut line, mut written) = (values.iter().peekable(), Vec::new(), 0);
     while values.peek().is_some() {
         line.clear();
         line.extend_from_slice(&[b' '; PREFIX]);
-        line.extend_from_slice(head.as_bytes());
+        line.extend_from_slice(head(written).as_bytes());
         let mut count = 0;
         while count < VALUES
             && line.len() < FULL
@@ -66,6 +69,7 @@ pub(super) fn encode_all<T: Serialize>(
         line.extend_from_slice(tail.as_bytes());
         seal(&mut line);
         write(&line)?;
+        written += line.len() as u64;
     }
     Ok(())
 }
@@ -186,12 +190,17 @@ mod tests {
     fn lines_are_bounded_in_values_and_in_length() {
         let lengths = |values: &[String]| {
             let mut lengths = Vec::new();
-            encode_all(values, ("[", "]"), |line| {
-                let json = Lines::new(line).next()?.unwrap();
-                let values: Vec<String> = serde_json::from_slice(json.json().unwrap()).unwrap();
-                lengths.push(values.len());
-                Ok(())
-            })
+            encode_all(
+                values,
+                |_| "[".into(),
+                "]",
+                |line| {
+                    let json = Lines::new(line).next()?.unwrap();
+                    let values: Vec<String> = serde_json::from_slice(json.json().unwrap()).unwrap();
+                    lengths.push(values.len());
+                    Ok(())
+                },
+            )
             .unwrap();
             lengths
         };

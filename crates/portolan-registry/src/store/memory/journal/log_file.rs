@@ -26,8 +26,16 @@ pub(super) struct LogFile<'a> {
     lines: Lines<BufReader<File>>,
 }
 
-/// The values of some lines and their offsets.
-type Group<T> = Vec<(u64, Result<T, Invalid<T>>)>;
+/// The place of a line in its file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    /// The number of the line, counted from 1.
+    pub(super) line: u64,
+}
+
+/// The values of some lines and their places.
+type Group<T> = Vec<(Place, Result<T, Invalid<T>>)>;
 
 /// A line that cannot be read.
 #[derive(Debug)]
@@ -61,10 +69,10 @@ impl<'a> LogFile<'a> {
     }
 
     /// Reads all lines, parses them on all processors, which takes most of the time of a recovery, and hands them out
-    /// in order with their offsets. While some are parsed, the ones before them are handed out.
+    /// in order with their places. While some are parsed, the ones before them are handed out.
     pub(super) fn read_all<T: DeserializeOwned + Send>(
         &mut self,
-        mut take: impl FnMut(u64, Result<T, Invalid<T>>) -> Result<(), DataDirError>,
+        mut take: impl FnMut(Place, Result<T, Invalid<T>>) -> Result<(), DataDirError>,
     ) -> Result<(), DataDirError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut parsed: Group<T> = Vec::new();
@@ -74,13 +82,14 @@ impl<'a> LogFile<'a> {
                 return Ok(());
             }
             let (file, share) = (&*self, lines.len().div_ceil(threads).max(1));
-            let parse = |line: &Line| (line.offset, file.parse(line));
+            let place = |line: &Line| Place { offset: line.offset, line: line.number };
+            let parse = |line: &Line| (place(line), file.parse(line));
             parsed = std::thread::scope(|scope| {
                 let parts: Vec<_> = lines
                     .chunks(share)
                     .map(|part| scope.spawn(move || part.iter().map(parse).collect::<Vec<_>>()))
                     .collect();
-                parsed.drain(..).try_for_each(|(offset, value)| take(offset, value))?;
+                parsed.drain(..).try_for_each(|(place, value)| take(place, value))?;
                 let parts = parts.into_iter();
                 Ok(parts.flat_map(|part| part.join().expect("parsing does not panic")).collect())
             })?;

@@ -41,6 +41,10 @@ pub(crate) struct Batch {
     /// The length of the file of which it is known that it is on the disk. Damage before it is not the torn
     /// end of a crash.
     pub(crate) synced: u64,
+    /// Where the line begins in the file. A line at another place shows that others were removed, moved or repeated. Missing
+    /// in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
     pub(crate) records: Vec<Record>,
 }
 
@@ -129,6 +133,25 @@ pub(crate) struct Instance {
     /// Whether the lease ended while no server ran, which its health does not show yet.
     #[serde(skip)]
     pub(crate) overdue: bool,
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// What is wrong with the place at which it was found, if something is.
+    pub(crate) fn misplaced(&self, offset: u64) -> Option<String> {
+        match self.offset {
+            Some(written) if written != offset => Some(format!(
+                "it was written at the offset {written} and is at {offset}: lines were removed, moved or repeated"
+            )),
+            // A line cannot follow on what was written later.
+            None if self.synced > offset => Some(format!(
+                "it follows on {} bytes and is at the offset {offset}: lines before it were removed or moved",
+                self.synced
+            )),
+            _ => None,
+        }
+    }
 }
 
 // === impl Record ===

@@ -1,7 +1,8 @@
 //! Recovery: reads a data directory back into a state.
 //!
 //! A crash can tear the end of the newest journal: everything after the last synchronised length. Damage there is cut
-//! off and reported, because nobody was told that it was committed. Damage anywhere else is an error.
+//! off and reported, because nobody was told that it was committed. Damage anywhere else is an error, and so is an intact
+//! line that is not where it was written.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
-use super::log_file::{Invalid, LogFile};
+use super::log_file::{Invalid, LogFile, Place};
 use super::record::{
     Batch, Instance, PutKind, Record, RemoveKind, Snapshot, SnapshotLine, VERSION,
 };
@@ -153,12 +154,16 @@ impl Recovered {
         }
         self.revision = self.revision.max(header.revision);
         let mut damage: Option<(u64, DataDirError)> = None;
-        lines.read_all(|offset, batch: Result<Batch, _>| {
+        lines.read_all(|Place { offset, line }, batch: Result<Batch, _>| {
             damage = match (batch, damage.take()) {
                 (Ok(batch), Some((torn_at, error))) if batch.synced > torn_at => {
                     return Err(error);
                 }
                 (Ok(batch), None) => {
+                    if let Some(problem) = batch.misplaced(offset) {
+                        let path = path.to_owned();
+                        return Err(DataDirError::Damaged { path, line, problem });
+                    }
                     self.replay(batch, events);
                     None
                 }

@@ -201,11 +201,15 @@ impl Writer {
 
     /// Appends records, and puts everything so far on the disk if `sync` is set.
     fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
-        let mut length = self.length;
+        let (start, mut length) = (self.length, self.length);
+        let (at, synced) = (Timestamp::now(), self.synced);
         // A `Batch`, whose records are added.
-        let head = format!(r#"{{"at":"{}","synced":{},"records":["#, Timestamp::now(), self.synced);
+        let head = |written: u64| {
+            let offset = start + written;
+            format!(r#"{{"at":"{at}","synced":{synced},"offset":{offset},"records":["#).into()
+        };
         let file = self.file.as_mut().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
-        frame::encode_all(records, (&head, "]}"), |line| {
+        frame::encode_all(records, head, "]}", |line| {
             length += line.len() as u64;
             file.write_all(line)
         })?;
@@ -383,8 +387,8 @@ fn write_snapshot(dir: &DataDir, number: u64, snapshot: &Snapshot) -> io::Result
         file.write_all(line)
     };
     // Each is a `SnapshotLine`.
-    frame::encode_all(&snapshot.instances, ("[", "]"), &mut write)?;
-    frame::encode_all(&snapshot.settings, (r#"{"settings":["#, "]}"), &mut write)?;
+    frame::encode_all(&snapshot.instances, |_| "[".into(), "]", &mut write)?;
+    frame::encode_all(&snapshot.settings, |_| r#"{"settings":["#.into(), "]}", &mut write)?;
     file.sync_all()?;
     dir.publish(FileKind::Snapshot, number)?;
     Ok(length)
