@@ -69,17 +69,18 @@ impl DataDir {
     }
 
     /// Checks that the directory and the journal that is written are still those at their paths: what is written to a file
-    /// that was removed is lost at the next start.
-    pub(crate) fn check(&self, number: u64, journal: &File) -> Result<(), DataDirError> {
+    /// that was removed is lost at the next start. Returns the length of the journal.
+    pub(crate) fn check(&self, number: u64, journal: &File) -> Result<u64, DataDirError> {
         self.check_file(self.path.join(LOCK), &self.lock.lock())?;
         self.check_file(self.file(FileKind::Journal, number), journal)
     }
 
-    fn check_file(&self, path: PathBuf, file: &File) -> Result<(), DataDirError> {
+    /// Checks that the file is the one at the path. Returns its length.
+    fn check_file(&self, path: PathBuf, file: &File) -> Result<u64, DataDirError> {
         let failed = |source| DataDirError::io("check", &path, source);
         let open = FileId::of(&file.metadata().map_err(failed)?);
         match fs::metadata(&path) {
-            Ok(metadata) if FileId::of(&metadata) == open => Ok(()),
+            Ok(metadata) if FileId::of(&metadata) == open => Ok(metadata.len()),
             Ok(_) => Err(DataDirError::Removed { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(DataDirError::Removed { path })
@@ -139,10 +140,13 @@ impl DataDir {
         Ok(numbers)
     }
 
-    /// Creates a file under a temporary name.
+    /// Creates a file under a temporary name. It is appended to, so that its length shows if another process writes to it.
     pub(crate) fn create_temporary(&self, kind: FileKind, number: u64) -> io::Result<File> {
         let path = temporary(&self.file(kind, number));
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => OpenOptions::new().append(true).create_new(true).mode(0o600).open(path),
+        }
     }
 
     /// Gives a file that was created under a temporary name its name, durably.

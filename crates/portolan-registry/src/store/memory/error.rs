@@ -53,6 +53,19 @@ pub enum DataDirError {
         /// The file.
         path: PathBuf,
     },
+    /// The journal has another length than what the server has written.
+    #[error(
+        "service_registry.data_dir: {} has {found} bytes and the registry wrote {written}: something else has written to it",
+        path.display()
+    )]
+    Overwritten {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The length that it should have.
+        written: u64,
+    },
     /// Something else has used the directory after it was removed or replaced.
     #[error("service_registry.data_dir: {} has the files of another server now", path.display())]
     Foreign {
@@ -100,6 +113,10 @@ impl Remedy for DataDirError {
             }
             Self::Removed { .. } => {
                 "put the directory back, or create an empty one in its place: the registry then writes its state there"
+            }
+            Self::Overwritten { .. } => {
+                "do not copy files into it while a server runs: the registry writes its state to new files, and what they \
+                 replaced is lost"
             }
             Self::Foreign { .. } => {
                 "restart this server to go on with these files, or move them away to keep its own state"

@@ -163,7 +163,7 @@ impl Writer {
             self.recover(shared);
         }
         while let Some(batch) = shared.wait_for_batch(CHECK) {
-            match self.store(&batch) {
+            match self.store(&batch.records, batch.needs_sync()) {
                 Ok(()) => shared.confirm(batch),
                 Err(error) => self.fail(shared, batch, &error),
             }
@@ -174,18 +174,18 @@ impl Writer {
         self.join_snapshot();
     }
 
-    /// Stores a batch so that the next start finds it; an empty one only checks that the files are still there.
-    fn store(&mut self, batch: &Batch) -> Result<(), DataDirError> {
+    /// Stores records so that the next start finds them; none of them only checks the files.
+    fn store(&mut self, records: &[Record], sync: bool) -> Result<(), DataDirError> {
         // What nobody waits for need not be checked each time.
-        let is_checked = batch.needs_sync() || self.checked.elapsed() >= CHECK;
+        let is_checked = sync || self.checked.elapsed() >= CHECK;
         if is_checked {
             // Before it too: the directory may be another server's by now.
             self.check()?;
         }
-        if !batch.records.is_empty() {
+        if !records.is_empty() {
             let path = self.dir.file(FileKind::Journal, self.number);
             let failed = |source| DataDirError::io("write", &path, source);
-            self.append(&batch.records, batch.needs_sync()).map_err(failed)?;
+            self.append(records, sync).map_err(failed)?;
         }
         if is_checked {
             self.check()?;
@@ -196,7 +196,22 @@ impl Writer {
 
     /// Checks that what is written will be found by the next start.
     fn check(&self) -> Result<(), DataDirError> {
-        self.file.as_ref().map_or(Ok(()), |file| self.dir.check(self.number, file))
+        let Some(file) = &self.file else { return Ok(()) };
+        let (found, written) = (self.dir.check(self.number, file)?, self.length);
+        if found != written {
+            let path = self.dir.file(FileKind::Journal, self.number);
+            return Err(DataDirError::Overwritten { path, found, written });
+        }
+        Ok(())
+    }
+
+    /// Removes what was written after the last complete batch.
+    fn cut(&self) {
+        let Some(file) = &self.file else { return };
+        // What another server has written must not be cut off, and an older copy must not be filled up with zeros.
+        if self.dir.check(self.number, file).is_ok_and(|length| length > self.length) {
+            _ = file.set_len(self.length);
+        }
     }
 
     /// Appends records, and puts everything so far on the disk if `sync` is set.
@@ -226,10 +241,8 @@ impl Writer {
     /// Undoes what could not be written, and returns once a snapshot of the state could be.
     fn fail(&mut self, shared: &Shared, batch: Batch, error: &DataDirError) {
         warn!(error = %error.with_remedy(), "Journal cannot be written, the registry is read-only");
-        // What was rejected must not come back with the next start. What another server has written must not be cut off.
-        if self.check().is_ok() {
-            _ = self.file.as_ref().map(|file| file.set_len(self.length));
-        }
+        // What was rejected must not come back with the next start.
+        self.cut();
         shared.revert(batch, &error.to_string());
         self.recover(shared);
     }
@@ -285,16 +298,10 @@ impl Writer {
         }
         self.join_snapshot();
         let (batch, snapshot) = shared.take_batch_and_state();
-        let path = self.dir.file(FileKind::Journal, self.number);
-        if let Err(error) = self.check() {
-            return self.fail(shared, batch, &error);
-        }
-        match self.append(&batch.records, true) {
+        // All of it, before there is a journal after it.
+        match self.store(&batch.records, true) {
             Ok(()) => shared.confirm(batch),
-            Err(source) => {
-                let error = DataDirError::io("write", &path, source);
-                return self.fail(shared, batch, &error);
-            }
+            Err(error) => return self.fail(shared, batch, &error),
         }
         let number = self.number + 1;
         match create_journal(&self.dir, number, snapshot.revision) {

@@ -1,7 +1,6 @@
 //! Whole lines of a journal that are missing, or are not where they were written.
 
 use super::super::super::frame::Lines;
-use super::super::*;
 use super::*;
 
 /// A journal of nine registrations.

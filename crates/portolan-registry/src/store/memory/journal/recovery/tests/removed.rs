@@ -1,4 +1,4 @@
-//! A data directory that is removed or replaced while a server uses it.
+//! A data directory that is removed, replaced or written to while a server uses it.
 
 use std::io;
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn wait(store: &Memory, rejected: Option<&str>) {
 /// What a removal does, and what the reason says then.
 type Removal = (fn(&Path), &'static str);
 
-const REMOVALS: [Removal; 4] = [
+const REMOVALS: [Removal; 5] = [
     (|path| fs::remove_dir_all(path).unwrap(), "LOCK was removed or replaced"),
     (|path| fs::remove_file(path.join("LOCK")).unwrap(), "LOCK was removed or replaced"),
     (
@@ -39,6 +39,15 @@ const REMOVALS: [Removal; 4] = [
         "journal-00000001 was removed or replaced",
     ),
     (|path| fs::rename(path, path.with_extension("away")).unwrap(), "LOCK was removed or replaced"),
+    // An older copy is written over it in place.
+    (
+        |path| {
+            let journal = path.join("journal-00000001");
+            let first = lines(&journal).remove(0);
+            fs::write(journal, first).unwrap();
+        },
+        "something else has written to it",
+    ),
 ];
 
 #[tokio::test]
@@ -138,6 +147,10 @@ fn every_error_of_the_system_has_a_remedy_that_fits() {
     let texts = kinds.map(|kind| DataDirError::io("create", path, kind.into()).with_remedy());
     let path = path.to_owned();
     let removed = DataDirError::Removed { path: path.join("LOCK") }.with_remedy();
+    let overwritten =
+        DataDirError::Overwritten { path: path.join("journal-00000001"), found: 100, written: 900 };
     let foreign = DataDirError::Foreign { path }.with_remedy();
-    insta::assert_snapshot!([&texts[..], &[removed, foreign]].concat().join("\n"));
+    insta::assert_snapshot!(
+        [&texts[..], &[removed, overwritten.with_remedy(), foreign]].concat().join("\n")
+    );
 }
