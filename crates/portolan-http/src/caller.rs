@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, VIA};
-use portolan_core::{IpNetwork, Vantage};
+use portolan_core::{IpNetwork, NETWORK_ID_HEADER, Vantage};
 
 use crate::Peer;
 
@@ -14,7 +14,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The host that makes a request.
 ///
 /// A request that was forwarded has the host of the proxy as its peer. The host of the client is taken from
-/// `X-Forwarded-For` if the proxy is trusted, and is unknown if not: any client can send the header.
+/// `X-Forwarded-For` if the proxy is trusted, and is unknown if not: any client can send the header. It is unknown too if a
+/// trusted proxy has added nothing, unless the client is one of Portolan, which says on which host it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     address: Option<IpAddr>,
@@ -26,12 +27,14 @@ pub struct Caller {
 impl Caller {
     /// Returns the caller of a request with these headers, from this peer.
     pub fn new(peer: &Peer, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
-        if !Self::is_forwarded(headers) {
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        let mut peers = [Some(peer.host()), peer.remote()].into_iter().flatten();
+        let is_proxy = peers.any(is_trusted);
+        let is_forwarded = Self::is_forwarded(headers);
+        if !is_forwarded && (!is_proxy || headers.contains_key(NETWORK_ID_HEADER)) {
             return Self::at(peer.host(), peer);
         }
-        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-        let proxy = [Some(peer.host()), peer.remote()].into_iter().flatten();
-        if !proxy.clone().any(is_trusted) {
+        if !is_forwarded || !is_proxy {
             return Self::UNKNOWN;
         }
         // From the nearest proxy to the client, as far as the proxies are trusted.
@@ -125,7 +128,7 @@ mod tests {
     fn direct_caller_is_the_peer() {
         assert_eq!(at(caller("127.0.0.1", &[], &[])), ("127.0.0.1".into(), true));
         assert_eq!(at(caller("10.0.0.1", &[], &[])), ("127.0.0.1".into(), true), "own address");
-        let remote = caller("10.0.0.2", &[], &["10.0.0.2"]);
+        let remote = caller("10.0.0.2", &[], &["10.0.0.3"]);
         let (local, peer) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
         assert_eq!(remote.vantage(), Vantage::OtherHost { local, peer });
         assert_eq!(at(remote), ("10.0.0.2".into(), false));
@@ -165,6 +168,19 @@ mod tests {
             let found = at(caller(peer, forwarded_for, &trusted));
             assert_eq!(found, (expected.0.to_owned(), expected.1), "{peer} {forwarded_for:?}");
         }
+    }
+
+    #[test]
+    fn trusted_proxy_that_adds_nothing_hides_the_caller() {
+        for (peer, trusted) in [("127.0.0.1", "127.0.0.1"), ("10.0.0.2", "10.0.0.0/24")] {
+            assert_eq!(at(caller(peer, &[], &[trusted])), ("unknown".into(), false));
+        }
+        // A client of Portolan says on which host it is.
+        let peer = Peer::Unix { uid: 0, pid: None };
+        let id = HeaderName::from_static(NETWORK_ID_HEADER);
+        let headers = HeaderMap::from_iter([(id, HeaderValue::from_static("own"))]);
+        let trusted = ["127.0.0.1".parse().unwrap()];
+        assert_eq!(Caller::new(&peer, &headers, &trusted).vantage(), Vantage::SameHost);
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Remedy for RegistryError {
             }
             Self::RemoteLoopback { peer: None, .. } => {
                 "register the address at which other machines reach the service, or list the proxy in \
-                 service_registry.trusted_proxies"
+                 service_registry.trusted_proxies and let it set X-Forwarded-For"
             }
             Self::AnotherIncarnation { .. } => {
                 "end this run of the service, or register with a new incarnation to replace the other"

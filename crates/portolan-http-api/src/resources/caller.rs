@@ -91,6 +91,8 @@ fn unreachable(endpoint: &ServiceEndpoint, caller: Caller) -> Problem {
         None => problem(format!(
             "{id} listens at {address} on the host of the registry, and a proxy or a tunnel hides the host of the caller"
         ))
-        .remedy("list the proxy in service_registry.trusted_proxies, or ask without it"),
+        .remedy(
+            "list the proxy in service_registry.trusted_proxies and let it set X-Forwarded-For, or ask without it",
+        ),
     }
 }

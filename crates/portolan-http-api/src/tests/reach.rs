@@ -104,6 +104,18 @@ async fn caller_behind_an_unknown_proxy_is_on_another_host() {
 }
 
 #[tokio::test]
+async fn caller_behind_a_trusted_proxy_that_adds_no_header_is_on_another_host() {
+    let proxies = vec![std::net::IpAddr::from([127, 0, 0, 1]).into()];
+    let server = Server::with(|api| api.trusted_proxies(proxies)).await;
+    let problem = server.register(api(1)).await.problem(422, "bad-member");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("a host behind a proxy") && detail.contains("X-Forwarded-For"));
+    let own = server.request(Method::POST, "/api/v1/services").header("portolan-network", "own");
+    assert_eq!(ApiResponse::read(own.json(&api(1))).await.status, 201);
+    assert!(hosts(&server.get("/api/v1/services").await.json()).is_empty());
+}
+
+#[tokio::test]
 async fn etag_of_one_host_does_not_match_for_another() {
     let server = Server::behind_a_proxy().await;
     server.register(everywhere()).await;

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use portolan_http::{HttpLimits, ServeError, serve};
 use portolan_metrics::Metrics;
 use portolan_registry::{Registry, RegistryConfig, open};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -48,9 +49,15 @@ impl Server {
         Self::launch(|api| api, HttpLimits::default(), config).await
     }
 
-    /// Starts a server that trusts the requests' `X-Forwarded-For`, so that they can come from any host.
+    /// Starts a server that trusts the requests' `X-Forwarded-For`, so that they can come from any host. Without the header
+    /// they come from this one, as those of Portolan's clients.
     pub(super) async fn behind_a_proxy() -> Self {
-        Self::with(|api| api.trusted_proxies(vec![IpAddr::from([127, 0, 0, 1]).into()])).await
+        let proxies = vec![IpAddr::from([127, 0, 0, 1]).into()];
+        let mut server = Self::with(|api| api.trusted_proxies(proxies)).await;
+        let id = (HeaderName::from_static("portolan-network"), HeaderValue::from_static("own"));
+        let client = Client::builder().no_proxy().timeout(TEST_TIMEOUT);
+        server.client = client.default_headers(HeaderMap::from_iter([id])).build().unwrap();
+        server
     }
 
     pub(super) async fn launch(
@@ -140,7 +147,7 @@ pub(super) struct ApiResponse {
     /// Method, path, query and body of the request.
     pub(super) request: String,
     pub(super) status: StatusCode,
-    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) text: String,
 }
 
