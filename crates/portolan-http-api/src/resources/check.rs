@@ -3,12 +3,12 @@
 use axum::extract::State;
 use http::StatusCode;
 use portolan_access::Right;
-use portolan_registry::RegistryError;
 
 use crate::Api;
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 use crate::resources::id::Id;
+use crate::resources::services::find;
 
 /// `POST`: asks the registry to connect to the instance, which becomes critical if its addresses refuse. Whoever may look the
 /// service up or watch it may ask: the report proves nothing by itself.
@@ -21,7 +21,7 @@ pub(crate) async fn request(
         Problem::new(ProblemKind::Unavailable, "this server does not examine failed connections")
             .remedy("use another instance; the health checks and the TTL of this one decide")
     })?;
-    let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
+    let endpoint = find(&api, &id)?;
     if !requester.may(Right::Watch, &endpoint.scope, &endpoint.name) {
         requester.check(|grants| grants.check(Right::Read, &endpoint.scope, &endpoint.name))?;
     }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::StatusCode;
 use portolan_access::Right;
 use portolan_core::{CheckResults, HealthReport, HealthStatus};
-use portolan_registry::{Command, RegistryError};
+use portolan_registry::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::Api;
@@ -13,6 +13,7 @@ use crate::problem::Problem;
 use crate::resources::caller::Requester;
 use crate::resources::checks;
 use crate::resources::id::{Id, Owned};
+use crate::resources::services::find;
 
 /// The body. Unknown members are errors, so that a misspelt one is not ignored.
 #[derive(Debug, Deserialize)]
@@ -47,8 +48,7 @@ pub(crate) async fn read(
     requester: Requester,
     Id(id): Id,
 ) -> Result<Json<Health>, Problem> {
-    let unknown = || RegistryError::Unknown { id: id.clone() };
-    let endpoint = api.registry().get(&id).ok_or_else(unknown)?;
+    let endpoint = find(&api, &id)?;
     requester.check(|grants| grants.check(Right::Read, &endpoint.scope, &endpoint.name))?;
     requester.reach(&endpoint)?;
     let checked_by = match endpoint.is_checked_by_agent() {

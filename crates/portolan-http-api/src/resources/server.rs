@@ -36,6 +36,14 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Condition>, Pro
     Ok(Json(Condition { status: "ready", version, read_only }))
 }
 
+/// What to answer instead of "not found" until the registry has loaded its state: it could not tell.
+pub(crate) fn not_loaded(registry: &Registry) -> Option<Problem> {
+    let (status, stale) = (registry.status(), registry.staleness());
+    let is_loading = status == RegistryStatus::Loading;
+    let is_loaded = !is_loading && !matches!(stale, Some(Staleness::NotLoaded { .. }));
+    if is_loaded { None } else { not_ready(status, stale.as_ref()) }
+}
+
 fn check_ready(registry: &Registry) -> Result<(), Problem> {
     let status = registry.status();
     not_ready(status, registry.staleness().as_ref()).map_or(Ok(()), Err)

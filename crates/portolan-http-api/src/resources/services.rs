@@ -29,6 +29,7 @@ use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
 use crate::resources::id::{Id, Owned};
 use crate::resources::page::{Cursor, Page};
+use crate::resources::server::not_loaded;
 use crate::turns::Turns;
 use crate::{Api, etag};
 
@@ -189,6 +190,14 @@ pub(crate) async fn create(
     register(&api, &requester, registration).await
 }
 
+/// Returns an instance, or says that there is none, or that the registry does not know yet.
+pub(crate) fn find(api: &Api, id: &ServiceId) -> Result<Arc<ServiceEndpoint>, Problem> {
+    // Before the state is read, which may be loaded in between.
+    let not_loaded = not_loaded(api.registry());
+    let unknown = || not_loaded.unwrap_or_else(|| RegistryError::Unknown { id: id.clone() }.into());
+    api.registry().get(id).ok_or_else(unknown)
+}
+
 /// `GET /api/v1/services/{id}`: one instance.
 pub(crate) async fn read(
     State(api): State<Api>,
@@ -197,7 +206,7 @@ pub(crate) async fn read(
     Id(id): Id,
 ) -> Result<Response, Problem> {
     let currency = Currency::of(&api);
-    let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
+    let endpoint = find(&api, &id)?;
     requester.check(|grants| grants.check(Right::Read, &endpoint.scope, &endpoint.name))?;
     let seen = requester.reach(&endpoint)?;
     let (revision, vantage) = (endpoint.revision, requester.vantage());

@@ -40,6 +40,23 @@ async fn instance_is_registered_renewed_and_deregistered() {
 }
 
 #[tokio::test]
+async fn registry_that_loads_its_state_cannot_tell_whether_an_instance_exists() {
+    let server = Server::loading().await;
+    server.get("/readyz").await.problem(503, "unavailable");
+    let path = "/api/v1/services/api@127.0.0.1:1";
+    for (method, path) in [
+        (Method::GET, path.to_owned()),
+        (Method::GET, format!("{path}/health")),
+        (Method::POST, format!("{path}/check")),
+    ] {
+        let problem = ApiResponse::read(server.request(method, &path)).await;
+        let problem = problem.problem(503, "unavailable");
+        assert!(problem["detail"].as_str().unwrap().contains("is loading its state"), "{problem}");
+    }
+    assert_eq!(server.get("/api/v1/services").await.json()["stale"], true);
+}
+
+#[tokio::test]
 async fn instance_is_registered_under_the_id_of_the_path() {
     let server = Server::start().await;
     // Percent-encoded, as careful clients write it.

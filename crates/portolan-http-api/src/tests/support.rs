@@ -1,5 +1,6 @@
 //! A server on a port of its own, and requests to it.
 
+use std::future::{pending, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -60,7 +61,23 @@ impl Server {
         server
     }
 
+    /// Starts a server whose registry never loads its state.
+    pub(super) async fn loading() -> Self {
+        let (limits, config) = (HttpLimits::default(), RegistryConfig::default());
+        Self::launch_after(pending(), |api| api, limits, &config).await
+    }
+
     pub(super) async fn launch(
+        change: impl FnOnce(Api) -> Api,
+        limits: HttpLimits,
+        config: &RegistryConfig,
+    ) -> Self {
+        Self::launch_after(ready(()), change, limits, config).await
+    }
+
+    /// Starts a server whose registry loads its state then.
+    async fn launch_after(
+        start: impl Future<Output = ()> + Send + 'static,
         change: impl FnOnce(Api) -> Api,
         limits: HttpLimits,
         config: &RegistryConfig,
@@ -68,7 +85,10 @@ impl Server {
         let metrics = Metrics::new();
         let (writer, registry) = open(config, metrics.clone()).unwrap();
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
-        let writing = tokio::spawn(writer.run(writer_stopped.map(drop)));
+        let writing = tokio::spawn(async {
+            start.await;
+            writer.run(writer_stopped.map(drop)).await;
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
