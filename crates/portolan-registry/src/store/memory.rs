@@ -38,6 +38,7 @@ use state::State;
 
 mod data_dir;
 mod error;
+mod exposure;
 mod feed;
 mod inspect;
 mod journal;

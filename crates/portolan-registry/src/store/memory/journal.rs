@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::data_dir::DataDir;
 use super::error::DataDirError;
+use super::exposure::exposure;
 use super::outbox::Durability;
 use recovery::Recovered;
 use writer::Writer;
@@ -52,6 +53,14 @@ pub(super) fn open_writer(
 
 pub(super) fn log_recovery(dir: &DataDir, recovered: &Recovered) {
     let path = dir.path().display();
+    match exposure(dir.path()) {
+        Ok(None) => {}
+        Ok(Some(reason)) => {
+            let remedy = "let it belong to the user of the server, with the mode 0700 (chown, chmod go-rwx)";
+            warn!(%path, %reason, remedy, "Other users can replace the files of the data directory, and with them every registration");
+        }
+        Err(error) => warn!(%path, %error, "Owner of the data directory cannot be told"),
+    }
     if let Some(torn) = &recovered.torn {
         let file = torn.path.display();
         warn!(path = %file, bytes = torn.length, "Torn end of the journal was cut off");
