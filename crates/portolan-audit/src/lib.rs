@@ -11,6 +11,7 @@ mod chain;
 mod config;
 mod error;
 mod layer;
+mod loss;
 mod sink;
 mod verify;
 mod writer;

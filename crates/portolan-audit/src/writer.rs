@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use portolan_metrics::Metrics;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tracing::{info, warn};
 
+use crate::loss::loss;
 use crate::sink::{Sink, Written};
 use crate::{AuditConfig, AuditError, AuditLayer, AuditSink};
 
@@ -162,7 +162,7 @@ impl Writer {
             self.lose(overflowed);
             warn!(lost = overflowed, "Audit records lost, because the audit log could not keep up");
         }
-        let losses = (self.unrecorded > 0).then(|| loss(self.unrecorded));
+        let losses = (self.unrecorded > 0).then(|| loss(self.unrecorded, "Audit records lost"));
         let before = usize::from(losses.is_some());
         let records: Vec<_> = losses.into_iter().chain(records).collect();
         if records.is_empty() {
@@ -194,16 +194,4 @@ impl Writer {
         self.metrics.audit_lost(count);
         self.unrecorded += count;
     }
-}
-
-fn loss(lost: u64) -> Members {
-    let record = json!({
-        "time": Timestamp::now().to_string(),
-        "action": "audit-loss",
-        "principal": "portolan",
-        "outcome": "failure",
-        "lost": lost,
-        "message": "Audit records lost",
-    });
-    record.as_object().cloned().unwrap_or_default()
 }

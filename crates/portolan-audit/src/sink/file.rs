@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::chain::{ChainEnd, Link, MAX_LINE};
+use crate::loss::loss;
 use crate::{AuditConfig, AuditError};
 
 /// How long to wait for another process that writes.
@@ -24,6 +25,8 @@ const MIB: u64 = 1024 * 1024;
 const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 /// The length of a file that was not read yet.
 const UNREAD: u64 = u64::MAX;
+/// What is recorded of a record that a crash has cut short.
+const TORN: &str = "The file ended within a record, which was cut off";
 
 /// The file, and where its chain ends.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ struct OpenFile {
     /// The length that this process knows, and the end of the chain there.
     length: u64,
     end: ChainEnd,
+    /// Whether the last write of this process failed, so that what it wrote of a record is no loss that nobody counts.
+    failed: bool,
 }
 
 /// What is at the end of a file.
@@ -184,7 +189,7 @@ impl OpenFile {
         if metadata.mode() & 0o077 != 0 {
             return Err(not_ours("others may read or write it, expected the mode 0600"));
         }
-        Ok(Self { file, length: UNREAD, end: ChainEnd::START })
+        Ok(Self { file, length: UNREAD, end: ChainEnd::START, failed: false })
     }
 
     /// The end of the chain, once it is known.
@@ -218,19 +223,27 @@ impl OpenFile {
         let Some(Tail { end, length }) = tail else {
             return Err(AuditError::Damaged { path: path.to_owned() });
         };
-        if length < actual {
-            // Nobody was told of a line that has no end.
-            self.file.set_len(length).map_err(error)?;
-        }
         (self.length, self.end) = (length, end);
-        Ok(())
+        let failed = std::mem::take(&mut self.failed);
+        if length == actual {
+            return Ok(());
+        }
+        self.file.set_len(length).map_err(error)?;
+        if failed {
+            return Ok(());
+        }
+        let bytes = actual - length;
+        warn!(file = %path.display(), bytes, "Audit file ended within a record, which is lost");
+        self.append(&[loss(1, TORN)]).map_err(error)
     }
 
     fn append(&mut self, records: &[Map<String, Value>]) -> io::Result<()> {
         let mut end = self.end;
         let lines: String = records.iter().map(|record| end.append(record)).collect();
         // After a write that fails, the length differs, and the rest of it is cut off.
+        self.failed = true;
         self.file.write_all(lines.as_bytes())?;
+        self.failed = false;
         self.length += lines.len() as u64;
         self.end = end;
         Ok(())

@@ -13,6 +13,13 @@ fn log(path: &Path, max_size: u64, keep: usize) -> LogFile {
     LogFile { path: path.to_owned(), max_size, keep, open: None, rotate_after: None }
 }
 
+/// The records of lost records.
+fn losses(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.filter(|record| record["action"] == "audit-loss").collect()
+}
+
 fn files(path: &Path) -> Vec<PathBuf> {
     let mut files = rotated_files(path).unwrap();
     files.push(path.to_owned());
@@ -32,8 +39,45 @@ fn chain_goes_on_after_a_restart_and_a_cut_line() {
             file.write_all(b"{\"sequence\":5,\"acti").unwrap();
         }
     }
-    let verified = verify(&[path]).unwrap().unwrap();
-    assert_eq!((verified.first, verified.last), (1, 6));
+    // Two in each round, and one that says that one was lost.
+    let verified = verify(&[path.clone()]).unwrap().unwrap();
+    assert_eq!((verified.first, verified.last), (1, 7));
+    let losses = losses(&path);
+    assert_eq!(losses.len(), 1);
+    assert_eq!((&losses[0]["sequence"], &losses[0]["lost"]), (&json!(5), &json!(1)));
+}
+
+#[test]
+fn record_that_was_cut_short_anywhere_is_recorded_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    log(&path, MIB, 3).write(&[record("a")]).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    for length in 1..text.len() {
+        fs::write(&path, &text[..length]).unwrap();
+        log(&path, MIB, 3).open().unwrap();
+        assert_eq!(losses(&path).len(), 1, "{length}");
+        assert_eq!(verify(&[path.clone()]).unwrap().unwrap().last, 1);
+    }
+}
+
+#[test]
+fn record_that_this_process_could_not_write_is_counted_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut log = log(&path, MIB, 3);
+    log.write(&[record("a")]).unwrap();
+    // As a full disk leaves it.
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"sequence\":2,\"acti").unwrap();
+    log.open.as_mut().unwrap().failed = true;
+    log.write(&[record("b")]).unwrap();
+    assert!(losses(&path).is_empty());
+    // What another process leaves is not counted by that one, which may be dead.
+    file.write_all(b"{\"sequence\":3,\"acti").unwrap();
+    log.write(&[record("c")]).unwrap();
+    assert_eq!(losses(&path).len(), 1);
+    assert_eq!(verify(&[path]).unwrap().unwrap().last, 4);
 }
 
 #[test]
