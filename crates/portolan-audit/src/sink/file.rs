@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::{Access, OFlags};
 use serde_json::{Map, Value};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::chain::{ChainEnd, Link, MAX_LINE};
 use crate::loss::loss;
@@ -47,6 +47,12 @@ struct OpenFile {
     end: ChainEnd,
     /// Whether the last write of this process failed, so that what it wrote of a record is no loss that nobody counts.
     failed: bool,
+}
+
+/// Where the chain ends in a file that is no longer at its path.
+struct Left {
+    end: ChainEnd,
+    is_removed: bool,
 }
 
 /// What is at the end of a file.
@@ -118,20 +124,20 @@ impl LogFile {
     ) -> Result<T, AuditError> {
         let path = self.path.clone();
         let error = |source| AuditError::File { path: path.clone(), source };
-        let mut removed = None;
+        let mut left: Option<Left> = None;
         loop {
             let mut open = match self.open.take() {
                 Some(open) => open,
                 None => OpenFile::new(&path)?,
             };
             lock(&open.file, &path)?;
-            // Another process may have renamed the file meanwhile.
+            // Another process may have renamed the file meanwhile, and others may have written to it until then.
             if !is_at(&open.file, &path).map_err(error)? {
-                let is_removed = open.file.metadata().is_ok_and(|it| it.nlink() == 0);
-                removed = open.known_end().filter(|_| is_removed).or(removed);
+                let ends = [left, open.leave(&path).map_err(error)?];
+                left = ends.into_iter().flatten().max_by_key(|left| left.end.sequence);
                 continue;
             }
-            let caught_up = open.catch_up(&path, removed.take());
+            let caught_up = open.catch_up(&path, left.take());
             let result = caught_up.and_then(|()| action(&mut open, &path));
             open.file.unlock().map_err(error)?;
             self.open = Some(open);
@@ -197,11 +203,23 @@ impl OpenFile {
         (self.length != UNREAD).then_some(self.end)
     }
 
+    /// Reads where the chain ends in this file, which has another name by now or none. Nobody writes to it after its lock was
+    /// held by this process.
+    fn leave(&mut self, path: &Path) -> io::Result<Option<Left>> {
+        let metadata = self.file.metadata()?;
+        let known = self.known_end();
+        let before = known.map_or_else(|| previous_file(path), Ok)?;
+        let found = tail(&mut self.file, metadata.len(), before)?.map(|tail| tail.end);
+        // It may have been cut before.
+        let end = [found, known].into_iter().flatten().max_by_key(|end| end.sequence);
+        Ok(end.map(|end| Left { end, is_removed: metadata.nlink() == 0 }))
+    }
+
     /// Reads the end of the chain if another process has written since, or a write was cut short.
     ///
     /// Nobody but an intruder shortens or removes the file. The chain then goes on from the end that this process knows, so that
-    /// the verification finds the gap.
-    fn catch_up(&mut self, path: &Path, removed: Option<ChainEnd>) -> Result<(), AuditError> {
+    /// the verification finds the gap. A file that was renamed, as by logrotate, is continued too, and has all records before.
+    fn catch_up(&mut self, path: &Path, left: Option<Left>) -> Result<(), AuditError> {
         let error = |source| AuditError::File { path: path.to_owned(), source };
         let actual = self.file.metadata().map_err(error)?.len();
         if actual == self.length {
@@ -210,8 +228,13 @@ impl OpenFile {
         let begun = previous_file(path).map_err(error)?;
         let cut = self.known_end().filter(|_| actual < self.length);
         // Files that are no longer written are removed too, but one of them ends after this.
-        let removed = removed.filter(|end| actual == 0 && begun.sequence < end.sequence);
-        if let Some(end) = cut.or(removed) {
+        let left = left.filter(|left| actual == 0 && begun.sequence < left.end.sequence);
+        if let Some(Left { end, is_removed: false }) = left {
+            info!(file = %path.display(), last = end.sequence, "Audit file was renamed, its chain goes on in a new one");
+            (self.length, self.end) = (0, end);
+            return Ok(());
+        }
+        if let Some(end) = cut.or(left.map(|left| left.end)) {
             warn!(file = %path.display(), last = end.sequence, "Audit file was cut or removed while it was written, its chain has a gap");
             let whole = tail(&mut self.file, actual, end).map_err(error)?;
             let length = whole.map_or(actual, |tail| tail.length);

@@ -145,6 +145,25 @@ fn file_that_was_moved_away_is_created_again() {
 }
 
 #[test]
+fn chain_of_several_writers_goes_on_after_the_file_was_renamed_by_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut writers = [log(&path, MIB, 3), log(&path, MIB, 3), log(&path, MIB, 3)];
+    let mut renamed = Vec::new();
+    for round in 0..3 {
+        // Each knows less than the next one; the one that continues first changes.
+        writers.iter_mut().for_each(|log| log.write(&[record("a"), record("b")]).unwrap());
+        renamed.push(folder.path().join(format!("renamed.{round}")));
+        fs::rename(&path, renamed.last().unwrap()).unwrap();
+        writers[round].write(&[record("c")]).unwrap();
+    }
+    let files: Vec<_> = renamed.iter().chain([&path]).cloned().collect();
+    let verified = verify(&files).unwrap().unwrap();
+    assert_eq!((verified.first, verified.last), (1, 21));
+    assert!(losses(&path).is_empty());
+}
+
+#[test]
 fn file_that_was_cut_or_removed_while_it_is_written_does_not_verify() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
