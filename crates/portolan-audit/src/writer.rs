@@ -1,6 +1,7 @@
 //! The thread that chains and writes records, and its bounded queue.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -35,6 +36,8 @@ pub(crate) struct Queue {
 
 enum Message {
     Record(Members),
+    /// Open the sink, and say whether that failed.
+    Open(SyncSender<Result<(), AuditError>>),
     /// Write what came before, and end.
     Finish(SyncSender<()>),
 }
@@ -48,24 +51,20 @@ pub struct AuditGuard {
 
 /// Starts the audit log that the settings describe; `None` if audit events go to the log.
 ///
-/// With `eager`, a sink that cannot be opened is an error. Without, it is a warning in the log when there is something to
-/// record.
+/// A sink that cannot be opened is a warning in the log when there is something to record, unless [`AuditGuard::open`] opens it
+/// before.
 ///
 /// # Errors
 ///
-/// The sink cannot be opened, or the thread cannot be started.
+/// The thread cannot be started.
 pub fn start(
     config: &AuditConfig,
     metrics: Metrics,
-    eager: bool,
 ) -> Result<Option<(AuditLayer, AuditGuard)>, AuditError> {
     if config.sink == AuditSink::Log {
         return Ok(None);
     }
-    let mut sink = Sink::new(config);
-    if eager {
-        sink.open()?;
-    }
+    let sink = Sink::new(config);
     let (sender, receiver) = sync_channel(QUEUE);
     let lost = Arc::new(AtomicU64::new(0));
     let queue = Queue { sender, lost: Arc::clone(&lost) };
@@ -107,6 +106,21 @@ impl fmt::Debug for Queue {
 
 // === impl AuditGuard ===
 
+impl AuditGuard {
+    /// Opens the sink, so that a mistake in the settings is found at the start. Call it once events reach the log: what is
+    /// wrong with the end of a file is a warning there.
+    ///
+    /// # Errors
+    ///
+    /// The sink cannot be opened.
+    pub fn open(&self) -> Result<(), AuditError> {
+        let (done, opened) = sync_channel(1);
+        let ended = || AuditError::Thread(io::Error::other("it has ended"));
+        self.queue.sender.send(Message::Open(done)).map_err(|_| ended())?;
+        opened.recv().unwrap_or_else(|_| Err(ended()))
+    }
+}
+
 impl Drop for AuditGuard {
     fn drop(&mut self) {
         let (done, finished) = sync_channel(1);
@@ -140,6 +154,7 @@ impl Writer {
             for message in waiting.take(BATCH) {
                 match message {
                     Message::Record(members) => records.push(members),
+                    Message::Open(done) => _ = done.try_send(self.sink.open()),
                     Message::Finish(done) => {
                         finish = Some(done);
                         break;

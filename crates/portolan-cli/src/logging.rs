@@ -39,7 +39,7 @@ pub(crate) fn start(
         (false, _) => Some("debug"),
     };
     let level = by_flag.or(config.level.as_deref()).unwrap_or(default);
-    let (audit, guard) = portolan_audit::start(&config.audit, metrics, eager)?.unzip();
+    let (audit, guard) = portolan_audit::start(&config.audit, metrics)?.unzip();
     let has_audit = audit.is_some();
     let filter_of = move |level: &str| {
         let filter = filter(level)?;
@@ -69,6 +69,10 @@ pub(crate) fn start(
             let layer = layer.fmt_fields(JsonFields::new()).event_format(format);
             registry.with(layer.with_filter(filter)).init();
         }
+    }
+    if let Some(guard) = guard.as_ref().filter(|_| eager) {
+        // Its warnings reach the log from here on.
+        guard.open()?;
     }
     Ok((guard, LogLevel(Box::new(change))))
 }

@@ -40,7 +40,7 @@ fn chain_goes_on_after_a_restart_and_a_cut_line() {
         }
     }
     // Two in each round, and one that says that one was lost.
-    let verified = verify(&[path.clone()]).unwrap().unwrap();
+    let verified = verify(std::slice::from_ref(&path)).unwrap().unwrap();
     assert_eq!((verified.first, verified.last), (1, 7));
     let losses = losses(&path);
     assert_eq!(losses.len(), 1);
@@ -57,7 +57,7 @@ fn record_that_was_cut_short_anywhere_is_recorded_as_lost() {
         fs::write(&path, &text[..length]).unwrap();
         log(&path, MIB, 3).open().unwrap();
         assert_eq!(losses(&path).len(), 1, "{length}");
-        assert_eq!(verify(&[path.clone()]).unwrap().unwrap().last, 1);
+        assert_eq!(verify(std::slice::from_ref(&path)).unwrap().unwrap().last, 1);
     }
 }
 
