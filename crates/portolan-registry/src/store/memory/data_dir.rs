@@ -144,7 +144,7 @@ impl DataDir {
     pub(crate) fn create_temporary(&self, kind: FileKind, number: u64) -> io::Result<File> {
         let path = temporary(&self.file(kind, number));
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => OpenOptions::new().append(true).create_new(true).mode(0o600).open(path),
         }
     }

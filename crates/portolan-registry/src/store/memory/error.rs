@@ -115,8 +115,7 @@ impl Remedy for DataDirError {
                 "put the directory back, or create an empty one in its place: the registry then writes its state there"
             }
             Self::Overwritten { .. } => {
-                "do not copy files into it while a server runs: the registry writes its state to new files, and what they \
-                 replaced is lost"
+                "do not copy files into the directory while a server runs: this one goes on with its own state, in new files"
             }
             Self::Foreign { .. } => {
                 "restart this server to go on with these files, or move them away to keep its own state"
