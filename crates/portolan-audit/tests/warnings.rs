@@ -2,46 +2,31 @@
 //! is that of the process.
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use portolan_audit::{AuditConfig, AuditSink};
 use portolan_metrics::Metrics;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Keeps the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn record_that_was_cut_short_is_a_warning_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
-    let mut file = OpenOptions::new().write(true).create(true).mode(0o600).open(&path).unwrap();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
     file.write_all(b"{\"sequence\":1,\"acti").unwrap();
     let config =
         AuditConfig { sink: AuditSink::File, file: Some(path.clone()), ..AuditConfig::default() };
     let (layer, guard) = portolan_audit::start(&config, Metrics::new()).unwrap().unwrap();
-    let log = Log::default();
-    let written = log.clone();
-    let text = tracing_subscriber::fmt::layer().with_writer(move || log.clone());
+    let log = folder.path().join("log");
+    let written = Arc::new(File::create(&log).unwrap());
+    let text = tracing_subscriber::fmt::layer().with_writer(written);
     tracing_subscriber::registry().with(layer).with(text).init();
     guard.open().unwrap();
-    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let text = fs::read_to_string(&log).unwrap();
     assert!(text.contains("WARN") && text.contains("Audit file ended within a record"), "{text}");
     drop(guard);
     assert!(fs::read_to_string(&path).unwrap().contains("audit-loss"));

@@ -56,7 +56,8 @@ pub(super) fn log_recovery(dir: &DataDir, recovered: &Recovered) {
     match exposure(dir.path()) {
         Ok(None) => {}
         Ok(Some(reason)) => {
-            let remedy = "let it belong to the user of the server, with the mode 0700 (chown, chmod go-rwx)";
+            let remedy =
+                "let it belong to the user of the server, with the mode 0700 (chown, chmod go-rwx)";
             warn!(%path, %reason, remedy, "Other users can replace the files of the data directory, and with them every registration");
         }
         Err(error) => warn!(%path, %error, "Owner of the data directory cannot be told"),
