@@ -288,7 +288,7 @@ fn socket_that_cannot_be_used_is_reported_with_a_remedy() {
     isolated(|env| {
         let missing = env.portolan(&["docker", "--socket", "missing.sock"])?.run()?.exits(1)?;
         ensure!(missing.stderr.contains("cannot reach Docker at missing.sock"), "{missing:?}");
-        ensure!(missing.stderr.contains("remedy: start Docker, or give the path"), "{missing:?}");
+        ensure!(missing.stderr.contains("remedy: start Docker, or set DOCKER_HOST"), "{missing:?}");
         fs::write(env.directory().join("file"), "")?;
         env.portolan(&["docker", "--socket", "file"])?.run()?.exits(1)?;
         let remote =
