@@ -190,6 +190,10 @@ fn print_failure(global: &Global, failure: &Failure) -> Exit {
 }
 
 /// Ends the process with a failure, from a place that cannot return it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the panic hook has nobody to return it to, and no task runs yet"
+)]
 fn end_with(global: &Global, failure: &Failure) -> ! {
     let exit = print_failure(global, failure);
     output::background::finish(LAST_OUTPUT);
