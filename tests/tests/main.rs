@@ -37,6 +37,7 @@ mod hostile_network;
 mod integrations_databases;
 #[cfg(feature = "full")]
 mod integrations_http;
+mod interface;
 mod ipv6_only;
 #[cfg(feature = "full")]
 mod kubernetes;
