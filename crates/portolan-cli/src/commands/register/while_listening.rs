@@ -1,6 +1,8 @@
 //! `portolan register --while-listening`: keeps a service registered while a program that something else has started listens on its
 //! port, as a sidecar does for another container of its pod.
 
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use portolan_agent::Agent;
@@ -22,14 +24,12 @@ const PERIOD: Duration = Duration::from_millis(20);
 
 /// Keeps the service registered while something listens, until a signal ends the command.
 pub(super) async fn follow(register: Register, context: &Context) -> CommandResult {
-    let mut stop = shutdown::signals()?;
+    let mut signals = shutdown::signals()?;
     let mut follower = Follower::new(&register, context).await?;
-    let result = tokio::select! {
-        result = follower.run(&register, context) => result.map(|()| Exit::Done),
-        () = stop.wait() => Ok(Exit::Done),
-    };
+    let stop = signals.wait();
+    let result = follower.run(&register, context, pin!(stop)).await;
     follower.stop().await;
-    result
+    result.map(|()| Exit::Done)
 }
 
 /// Follows the listener on one port.
@@ -64,8 +64,13 @@ impl Follower {
         })
     }
 
-    /// Never returns but with a failure. Cancel-safe: the agent stays.
-    async fn run(&mut self, register: &Register, context: &Context) -> Result<(), Failure> {
+    /// Returns when it is to stop. Not in the middle of a registration, which nobody would take back.
+    async fn run(
+        &mut self,
+        register: &Register,
+        context: &Context,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), Failure> {
         if !self.probe.has_listener(self.port) && !context.quiet {
             output::note(format_args!(
                 "nothing listens on port {} yet, the service is registered when a program does",
@@ -73,10 +78,16 @@ impl Follower {
             ));
         }
         loop {
-            self.becomes(true).await;
+            tokio::select! {
+                () = self.becomes(true) => {}
+                () = &mut stop => return Ok(()),
+            }
             let registration = register.endpoint.clone().registration(context).await?;
             self.start(register, registration, context).await?;
-            self.becomes(false).await;
+            tokio::select! {
+                () = self.becomes(false) => {}
+                () = &mut stop => return Ok(()),
+            }
             self.withdraw(context).await?;
         }
     }
