@@ -184,9 +184,10 @@ impl Child {
         else {
             return false;
         };
-        // A zombie has no children, and those of its descendants that have lost their parents are children of the shim.
-        let is_zombie = || ProcessStat::read(program).is_some_and(|stat| !stat.is_running());
-        child_processes(shim) == [program] && is_zombie()
+        // A zombie has no children, and those of its descendants that have lost their parents are children of the shim. In this order: a
+        // program that ends in between passes its children on to the shim.
+        let is_zombie = ProcessStat::read(program).is_some_and(|stat| !stat.is_running());
+        is_zombie && child_processes(shim) == [program]
     }
 
     /// Ends what the program has left in other groups and sessions, and waits for its end.
