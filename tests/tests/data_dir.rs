@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, http, isolated};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
@@ -21,6 +21,29 @@ const KILLS: u64 = 25;
 /// Starts `portolan serve` over a data directory.
 fn serve(env: &TestEnv, data: &Path) -> Result<Process> {
     env.quiet_registry(REGISTRY, &[OsStr::new("--data-dir"), data.as_os_str()])
+}
+
+/// A registration that was not acknowledged.
+#[derive(Debug)]
+struct Refused {
+    id: String,
+    version: u64,
+    status: u16,
+}
+
+/// Registers one instance after the other until one is refused. Returns the versions of those that were acknowledged, too.
+fn register_until_refused(
+    connection: &mut BufReader<TcpStream>,
+) -> Result<(BTreeMap<String, u64>, Refused)> {
+    let mut acknowledged = BTreeMap::new();
+    for version in 1..10_000 {
+        let id = format!("api-{version}");
+        match register(connection, &id, version)? {
+            201 => _ = acknowledged.insert(id, version),
+            status => return Ok((acknowledged, Refused { id, version, status })),
+        }
+    }
+    bail!("no registration was refused")
 }
 
 /// Registers an instance and returns the status of the answer.
@@ -134,18 +157,8 @@ fn file_beyond_the_size_limit_rejects_a_write_and_does_not_end_the_registry() {
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit)?;
         let mut connection = BufReader::new(TcpStream::connect("127.0.0.1:7000")?);
         connection.get_ref().set_read_timeout(Some(TIMEOUT))?;
-        let mut acknowledged = BTreeMap::new();
-        let refused = (1..10_000).find_map(|version| {
-            let id = format!("api-{version}");
-            match register(&mut connection, &id, version) {
-                Ok(201) => {
-                    acknowledged.insert(id, version);
-                    None
-                }
-                other => Some(other),
-            }
-        });
-        ensure!(refused.context("the file is never too large")?? == 503);
+        let (acknowledged, refused) = register_until_refused(&mut connection)?;
+        ensure!(refused.status == 503, "{refused:?}");
         // A new file begins, so that it accepts writes again.
         registry.wait_until("the registry to accept writes", || {
             let status = register(&mut connection, "api-1", 1)?;
@@ -172,19 +185,9 @@ fn full_disk_rejects_writes_and_keeps_serving_until_there_is_space() {
         };
         let mut connection = connect()?;
         // Each registration takes some hundred bytes.
-        let mut acknowledged = BTreeMap::new();
-        let refused = (1..10_000).find_map(|version| {
-            let id = format!("api-{version}");
-            match register(&mut connection, &id, version) {
-                Ok(201) => {
-                    acknowledged.insert(id, version);
-                    None
-                }
-                other => Some((id, version, other)),
-            }
-        });
-        let (id, version, status) = refused.context("the disk is never full")?;
-        ensure!(status? == 503, "a full disk is no fault of the request");
+        let (mut acknowledged, refused) = register_until_refused(&mut connection)?;
+        let Refused { id, version, status } = refused;
+        ensure!(status == 503, "a full disk is no fault of the request: {status}");
         // Reads, heartbeats and health reports go on.
         check(&acknowledged)?;
         let absent = http::client()?.get(format!("{REGISTRY}/api/v1/services/{id}")).send()?;

@@ -55,8 +55,8 @@ struct BuildContext(PathBuf);
 // === impl BuildContext ===
 
 impl BuildContext {
-    /// Creates the first of `image-1`, `image-2`, … that does not exist. Its own number would not make a process unique: others may build in
-    /// another PID namespace.
+    /// Creates the first of `image-1`, `image-2`, … that does not exist. A process id would not be unique: others may build in another
+    /// PID namespace.
     fn create(parent: &Path) -> Result<Self> {
         for number in 1_u32.. {
             let path = parent.join(format!("image-{number}"));

@@ -1,6 +1,5 @@
 //! The asynchronous runtime of a command.
 
-use std::any::Any;
 use std::panic;
 
 use tokio::runtime::{Builder, Runtime};
@@ -27,7 +26,8 @@ pub(crate) fn block_on(
 fn build(global: &Global, builder: &mut Builder) -> Result<Runtime, Failure> {
     let (hook, global) = (panic::take_hook(), global.clone());
     panic::set_hook(Box::new(move |panicked| {
-        crate::end_with(&global, &cannot_start(message(panicked.payload())));
+        let reason = panicked.payload_as_str().unwrap_or("unknown reason");
+        crate::end_with(&global, &cannot_start(reason));
     }));
     let runtime = builder.enable_all().build();
     if let Ok(runtime) = &runtime {
@@ -36,12 +36,6 @@ fn build(global: &Global, builder: &mut Builder) -> Result<Runtime, Failure> {
     }
     panic::set_hook(hook);
     runtime.map_err(|error| cannot_start(&error.to_string()))
-}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown reason")
 }
 
 fn cannot_start(reason: &str) -> Failure {

@@ -26,8 +26,8 @@ pub fn replace_file(
     replaced.inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
-/// A name in the same directory, which nobody else uses. The number of the process would not do: containers that share a volume have the
-/// same numbers.
+/// A unique name in the same directory. A process id would not be unique: containers that share a volume have PID namespaces of their
+/// own.
 fn new_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}.new", rand::random::<u64>()));

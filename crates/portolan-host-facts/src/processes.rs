@@ -104,7 +104,11 @@ pub fn is_group_running(group: u32) -> bool {
 /// Returns the processes that the main thread of a process has started; none if the kernel does not tell
 /// (CONFIG_PROC_CHILDREN).
 pub fn child_processes(pid: u32) -> Vec<u32> {
-    let children = files::read(&format!("/proc/{pid}/task/{pid}/children"));
+    children_of_thread(pid, &pid.to_string())
+}
+
+fn children_of_thread(pid: u32, thread: &str) -> Vec<u32> {
+    let children = files::read(&format!("/proc/{pid}/task/{thread}/children"));
     children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
@@ -115,9 +119,9 @@ pub(crate) fn process_and_known_descendants(pid: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(pid) = found.get(next).copied().filter(|_| next < MAX_KNOWN) {
         for thread in file_names(&format!("/proc/{pid}/task")) {
-            let children = files::read(&format!("/proc/{pid}/task/{thread}/children"));
-            let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-            found.extend(children.filter(|child| !found.contains(child)).collect::<Vec<u32>>());
+            let mut children = children_of_thread(pid, &thread);
+            children.retain(|child| !found.contains(child));
+            found.extend(children);
         }
         next += 1;
     }

@@ -17,8 +17,8 @@ pub struct RegistrySocket {
 // === impl RegistrySocket ===
 
 impl RegistrySocket {
-    /// Listens beside the registry's TCP address. What an earlier registry has left there is removed: whoever holds the address is the
-    /// registry.
+    /// Listens beside the registry's TCP address. A socket that an earlier registry has left there is removed: only one registry
+    /// can have bound the address.
     ///
     /// # Errors
     /// The system's error, such as for a path that is too long for a socket.

@@ -119,8 +119,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// A name with the extension of the output, by which some programs choose the format. It is random, because containers that share a
-    /// volume have the same numbers of processes.
+    /// A name with the extension of the output, by which some programs choose the format. It is random: a process id is not
+    /// unique among containers that share a volume.
     fn beside(place: &Place) -> Self {
         let name = format!(".{:016x}.{}", rand::random::<u64>(), place.name().to_string_lossy());
         Self { entry: place.entry(name.as_ref()), path: place.path().with_file_name(name) }

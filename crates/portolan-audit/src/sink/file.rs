@@ -45,7 +45,8 @@ struct OpenFile {
     /// The length that this process knows, and the end of the chain there.
     length: u64,
     end: ChainEnd,
-    /// Whether the last write of this process failed, so that what it wrote of a record is no loss that nobody counts.
+    /// Whether the last write of this process failed. Its records are counted as lost by the writer, so that one that was written in part
+    /// is not recorded as lost once more.
     failed: bool,
 }
 

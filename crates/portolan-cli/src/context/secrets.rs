@@ -92,11 +92,8 @@ impl Context {
     /// Returns the file that a token comes from, if it can be read again.
     pub(super) fn file_of(&self, token: &Secret) -> Option<PathBuf> {
         let Settings { token: common, token_file, client_token, discovery, .. } = self.settings();
-        let file = match Some(token) {
-            of_client if of_client == client_token.as_ref() => &discovery.token_file,
-            of_all if of_all == common.as_ref() => token_file,
-            _ => &None,
-        };
+        let tokens = [(client_token, &discovery.token_file), (common, token_file)];
+        let (_, file) = tokens.into_iter().find(|(known, _)| known.as_ref() == Some(token))?;
         file.clone().filter(|file| !is_descriptor(file))
     }
 }

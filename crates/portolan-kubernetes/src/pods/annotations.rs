@@ -1,4 +1,4 @@
-//! What the annotations of a pod declare. They are written by whoever may create pods in the namespace, and are validated here once.
+//! What the annotations of a pod declare. Anybody with the right to create pods in the namespace can write them, so they are validated.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use crate::objects::{ContainerPort, Pod};
 
 /// The prefix of the annotations that Portolan reads.
 pub(super) const PREFIX: &str = "portolan/";
-/// What follows it, besides `meta.KEY`. There is no scope: whoever may create pods in one namespace has no say in another.
+/// What follows it, besides `meta.KEY`. None sets the scope: the right to create pods in one namespace gives none
+/// in another.
 const KNOWN: [&str; 4] = ["name", "port", "protocol", "version"];
 const META: &str = "meta.";
 /// How many ports a message lists.

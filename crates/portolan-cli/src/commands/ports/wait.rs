@@ -6,7 +6,7 @@ use clap::Args;
 use portolan_client::Deadline;
 use portolan_core::duration::format_duration;
 use portolan_core::{parse_duration, port};
-use portolan_host_facts::SocketProtocol;
+use portolan_host_facts::{ListenerProbe, SocketProtocol, has_udp_socket};
 use portolan_port_allocator::{PortAllocator, PortListener};
 use serde_json::json;
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ pub(super) const AFTER_HELP: &str = "\
 The exit status is 124 if nothing listens in time. It does not connect to the port, and does not wait until the process is ready: \
 `portolan exec --wait` and `portolan discover` do so for services.";
 
-/// How often the sockets of this host are read: the kernel does not tell when a process begins to listen.
+/// How often the kernel is asked for the listener: the kernel does not tell when a process begins to listen.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Options of `portolan ports wait`.
@@ -42,16 +42,24 @@ impl Wait {
     pub(super) async fn run(self, context: &Context) -> CommandResult {
         let allocator = context.allocator()?;
         let deadline = Deadline::after(self.timeout);
+        let mut probe = ListenerProbe::default();
         loop {
-            let listeners = self.listeners(&allocator);
-            if !listeners.is_empty() {
-                return print(&listeners, context.json);
+            // Only then is every socket of this host looked at, with its process.
+            if self.has_listener(&mut probe) {
+                let listeners = self.listeners(&allocator);
+                if !listeners.is_empty() {
+                    return print(&listeners, context.json);
+                }
             }
             if deadline.remaining().is_zero() {
                 return Err(self.timed_out(&allocator));
             }
             sleep(INTERVAL.min(deadline.remaining())).await;
         }
+    }
+
+    fn has_listener(&self, probe: &mut ListenerProbe) -> bool {
+        if self.udp { has_udp_socket(self.port) } else { probe.has_listener(self.port) }
     }
 
     fn listeners(&self, allocator: &PortAllocator) -> Vec<PortListener> {
